@@ -1,0 +1,69 @@
+"""actorproc: asyncio actors that speak the wire protocol of libprocess (Apache Mesos).
+
+Example::
+
+    class Greeter(Process):
+        def initialize(self):
+            self.install("hello", self.on_hello)
+
+        def on_hello(self, sender, body):
+            self.send(sender, "welcome", body)
+
+    async with Runtime(TcpTransport(port=5050)) as runtime:
+        pid = runtime.spawn(Greeter("greeter"))
+        await runtime.wait(pid)
+"""
+
+from actorproc.clock import Clock, RealClock, Timer, VirtualClock
+from actorproc.codec import JSON, MSGPACK, RAW, Codec, protobuf_codec
+from actorproc.errors import (
+    ActorprocError,
+    BrokenTransport,
+    ClosedRuntime,
+    IdTaken,
+    InvalidPID,
+    PeerProtocolError,
+    ProcessTerminated,
+    ProtocolMisuse,
+)
+from actorproc.pid import PID, Address
+from actorproc.process import Process
+from actorproc.runtime import Dropped, Runtime
+from actorproc.transport.base import Transport, TransportHost
+from actorproc.transport.inproc import Envelope, InProcessNetwork, InProcessTransport
+from actorproc.transport.tcp import TcpCounters, TcpLimits, TcpTransport
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "JSON",
+    "MSGPACK",
+    "PID",
+    "RAW",
+    "ActorprocError",
+    "Address",
+    "BrokenTransport",
+    "Clock",
+    "ClosedRuntime",
+    "Codec",
+    "Dropped",
+    "Envelope",
+    "IdTaken",
+    "InProcessNetwork",
+    "InProcessTransport",
+    "InvalidPID",
+    "PeerProtocolError",
+    "Process",
+    "ProcessTerminated",
+    "ProtocolMisuse",
+    "RealClock",
+    "Runtime",
+    "TcpCounters",
+    "TcpLimits",
+    "TcpTransport",
+    "Timer",
+    "Transport",
+    "TransportHost",
+    "VirtualClock",
+    "protobuf_codec",
+]

@@ -1,0 +1,90 @@
+"""Answers of one connection, in the order of the requests. Source: actor-runtime.md §1.7, §2.1.
+
+Messages are answered 202 or 404 without waiting for their handlers; ordinary requests answer when
+they are done. Equal answers in a row are kept as one entry with a count, so that a burst of a
+million messages owes one number.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Protocol
+
+
+class SlowAnswer(Protocol):
+    """An answer that is still being made; it writes itself once it is at the head."""
+
+    def release(self) -> None:
+        """The answer is at the head: everything before it is written."""
+        ...
+
+    @property
+    def is_complete(self) -> bool:
+        """True when all of the answer has been handed over."""
+        ...
+
+
+class _Repeated:
+    __slots__ = ("count", "status")
+
+    def __init__(self, status: int) -> None:
+        self.status = status
+        self.count = 1
+
+
+class AnswerQueue:
+    """What is owed to the client, oldest first."""
+
+    def __init__(self) -> None:
+        self._queue: deque[_Repeated | SlowAnswer] = deque()
+        self._last: _Repeated | None = None
+        self.slow_answers = 0  # how many are still being made
+
+    def __bool__(self) -> bool:
+        return bool(self._queue)
+
+    def add(self, status: int) -> None:
+        """Owe a short answer."""
+        last = self._last
+        if last is not None and last.status == status:
+            last.count += 1
+            return
+        self._last = _Repeated(status)
+        self._queue.append(self._last)
+
+    def add_slow(self, answer: SlowAnswer) -> None:
+        """Owe an answer that is being made; see ``pass_slow``."""
+        self._queue.append(answer)
+        self._last = None
+        self.slow_answers += 1
+
+    def take_short(self) -> list[tuple[int, int]]:
+        """Take the short answers at the head, as (status, count) pairs to write in this order."""
+        short: list[tuple[int, int]] = []
+        while self._queue:
+            first = self._queue[0]
+            if isinstance(first, _Repeated):
+                short.append((first.status, first.count))
+                self._queue.popleft()
+                if first is self._last:
+                    self._last = None
+            else:
+                break
+        return short
+
+    def pass_slow(self) -> bool:
+        """Release the slow answer at the head; True when it is complete and was removed."""
+        if not self._queue:
+            return False
+        first = self._queue[0]
+        if isinstance(first, _Repeated):
+            return False
+        first.release()
+        if not first.is_complete:
+            return False
+        self._queue.popleft()
+        self.slow_answers -= 1
+        return True
+
+
+__all__ = ["AnswerQueue", "SlowAnswer"]
