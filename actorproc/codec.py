@@ -18,7 +18,7 @@ class ProtobufMessage(Protocol):
 
     DESCRIPTOR: Any
 
-    def SerializeToString(self) -> bytes: ...
+    def SerializeToString(self, *, deterministic: bool = ...) -> bytes: ...
 
 
 class Codec(NamedTuple):
@@ -54,27 +54,77 @@ def _decode_msgpack(body: bytes) -> object:
 def protobuf_codec(message_type: type[Any]) -> Codec:
     """Codec for one generated message class; the name is its full protobuf name.
 
-    Decoding raises the protobuf library's error for truncated bytes, and ``PeerProtocolError``
-    naming the missing required fields.
+    Encoding sorts maps by key, so that equal messages have equal bytes. Decoding refuses what the
+    protobuf library lets pass and what would surprise a handler later: missing required fields, and
+    in proto2 messages strings that are not UTF-8 (they would read as ``bytes``).
+
+    Decoding raises the library's ``DecodeError`` for garbled bytes and ``PeerProtocolError`` naming
+    the field otherwise.
     """
 
     def decode(body: bytes) -> object:
         message = message_type()
-        message.MergeFromString(body)  # unlike ParseFromString, says nothing of required fields
+        message.MergeFromString(body)
         if not message.IsInitialized():
             missing = ", ".join(message.FindInitializationErrors())
             raise PeerProtocolError(f"missing required fields: {missing}")
+        _require_text(message)
         return message
 
-    return Codec(message_type.DESCRIPTOR.full_name, _encode_protobuf, decode)
+    return Codec(message_type.DESCRIPTOR.full_name, encode_protobuf, decode)
 
 
-def _encode_protobuf(message: ProtobufMessage) -> bytes:
-    return message.SerializeToString()
+def encode_protobuf(message: ProtobufMessage) -> bytes:
+    """The bytes of a message, maps sorted by key."""
+    return message.SerializeToString(deterministic=True)
 
+
+def _require_text(message: Any) -> None:
+    """Raise for the first string, at any depth, that is not UTF-8.
+
+    Differs: Mesos (C++) lets such strings pass, as it never needs to decode them.
+    """
+    for field, value in message.ListFields():
+        if field.type == _TYPE_STRING:
+            values = value if field.is_repeated else (value,)
+            if not all(isinstance(text, str) for text in values):
+                raise PeerProtocolError(f"{field.full_name} must be UTF-8 text")
+        elif field.type == _TYPE_MESSAGE:
+            if hasattr(value, "ListFields"):
+                _require_text(value)
+            elif hasattr(value, "items"):
+                _require_text_in_map(field, value)
+            else:
+                for part in value:
+                    _require_text(part)
+
+
+def _require_text_in_map(field: Any, entries: Any) -> None:
+    value_type = field.message_type.fields_by_name["value"].type
+    for key in entries:  # items() would fail on a key that is not UTF-8
+        if isinstance(key, bytes):
+            raise PeerProtocolError(f"{field.full_name} must be UTF-8 text")
+    for value in entries.values():
+        if value_type == _TYPE_MESSAGE:
+            _require_text(value)
+        elif value_type == _TYPE_STRING and isinstance(value, bytes):
+            raise PeerProtocolError(f"{field.full_name} must be UTF-8 text")
+
+
+# Numbers of google.protobuf.FieldDescriptorProto.Type, written out to keep the import light.
+_TYPE_STRING = 9
+_TYPE_MESSAGE = 11
 
 RAW = Codec("raw", _identity, _identity)
 JSON = Codec("json", _encode_json, json.loads)
 MSGPACK = Codec("msgpack", _encode_msgpack, _decode_msgpack)
 
-__all__ = ["JSON", "MSGPACK", "RAW", "Codec", "ProtobufMessage", "protobuf_codec"]
+__all__ = [
+    "JSON",
+    "MSGPACK",
+    "RAW",
+    "Codec",
+    "ProtobufMessage",
+    "encode_protobuf",
+    "protobuf_codec",
+]

@@ -23,7 +23,7 @@ from types import CoroutineType, TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from actorproc.clock import Clock, RealClock, wait_until_settled
-from actorproc.codec import Codec, ProtobufMessage
+from actorproc.codec import Codec, ProtobufMessage, encode_protobuf
 from actorproc.core.links import Links
 from actorproc.errors import (
     ClosedRuntime,
@@ -287,7 +287,7 @@ class Runtime:
                 body = codec.encode(body)
         else:
             name = message.DESCRIPTOR.full_name
-            body = message.SerializeToString()
+            body = encode_protobuf(message)
         if to.port == self._address.port and to.ip == self._address.ip:
             self.deliver(to.id, name, sender, body)
         elif not to.is_empty:

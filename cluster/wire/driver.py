@@ -60,6 +60,43 @@ def message_from(message_type: type[M], value: object, field: str) -> M:
     return message
 
 
+def framework_from(value: object, *, user: str, hostname: str) -> mesos.FrameworkInfo:
+    """As `message_from`; an empty user or host name is filled in (drivers.md §4)."""
+    framework = message_from(mesos.FrameworkInfo, _with_user(value), "framework")
+    if not framework.user:
+        framework.user = user
+    if not framework.hostname:
+        framework.hostname = hostname
+    return framework
+
+
+def _with_user(value: object) -> object:
+    """The field ``user`` is required in the message, but not of the caller."""
+    match value:
+        case Mapping():
+            return {"user": "", **value}
+        case mesos.FrameworkInfo() if not value.HasField("user"):
+            filled = mesos.FrameworkInfo()
+            filled.CopyFrom(value)
+            filled.user = ""
+            return filled
+        case _:
+            return value
+
+
+def framework_roles(framework: mesos.FrameworkInfo) -> tuple[str, ...]:
+    """The roles a framework subscribes to: the list with MULTI_ROLE, else the single one."""
+    if has_capability(framework, mesos.FrameworkInfo.Capability.MULTI_ROLE):
+        return tuple(framework.roles)
+    return (framework.role,)
+
+
+def has_capability(
+    framework: mesos.FrameworkInfo, capability: mesos.FrameworkInfo.Capability.Type.ValueType
+) -> bool:
+    return any(each.type == capability for each in framework.capabilities)
+
+
 def messages_from(message_type: type[M], values: object, field: str) -> list[M]:
     """As `message_from`, for one value or an iterable of values."""
     if isinstance(values, Message | Mapping | str):
@@ -135,7 +172,10 @@ def _v0_enum(key: str, value: object) -> object:
 
 
 def with_framework_id(call: scheduler.Call, framework_id: str) -> scheduler.Call:
+    """The same call, with the id wherever it belongs."""
     call.framework_id.value = framework_id
+    if call.HasField("update_framework"):
+        call.update_framework.framework_info.id.value = framework_id
     return call
 
 
@@ -365,6 +405,9 @@ __all__ = [
     "acknowledge_call",
     "completed_update",
     "decline_call",
+    "framework_from",
+    "framework_roles",
+    "has_capability",
     "kill_call",
     "kill_grace_s",
     "launch_operation",

@@ -391,7 +391,7 @@ def _message_from_json(item: object, field: str) -> mesos.Resource:
 
 
 def _one_line(error: Exception) -> str:
-    """The parsers' texts span lines and may list a whole message type: keep what is to the point."""
+    """The first line: the parsers' texts go on to list every field of the message type."""
     return str(error).partition("\n")[0].strip()
 
 

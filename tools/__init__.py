@@ -1,0 +1,1 @@
+"""Programs that maintain the source tree; nothing here is needed at run time."""
