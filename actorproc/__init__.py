@@ -25,6 +25,7 @@ from actorproc.errors import (
     PeerProtocolError,
     ProcessTerminated,
     ProtocolMisuse,
+    UnreachableId,
 )
 from actorproc.pid import PID, Address
 from actorproc.process import Process
@@ -64,6 +65,7 @@ __all__ = [
     "Timer",
     "Transport",
     "TransportHost",
+    "UnreachableId",
     "VirtualClock",
     "protobuf_codec",
 ]

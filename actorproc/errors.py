@@ -35,6 +35,10 @@ class PeerProtocolError(ActorprocError):
         self.status = status
 
 
+class UnreachableId(ProtocolMisuse):
+    """An id that cannot stand on a request line: no message can be sent to its process."""
+
+
 class IdTaken(ProtocolMisuse):
     """A process with this id already lives in the runtime."""
 
@@ -60,4 +64,5 @@ __all__ = [
     "PeerProtocolError",
     "ProcessTerminated",
     "ProtocolMisuse",
+    "UnreachableId",
 ]

@@ -33,7 +33,7 @@ class HttpFront:
         self._runtime = runtime
         app = web.Application(client_max_size=REQUEST_BYTES_MAX)
         app.router.add_route("*", "/{tail:.*}", self._dispatch)
-        app.on_response_prepare.append(_note_connection_header)
+        app.on_response_prepare.append(_announce)
         self._runner = web.AppRunner(
             app,
             handle_signals=False,
@@ -72,6 +72,8 @@ class HttpFront:
 
     async def _dispatch(self, request: web.Request) -> web.StreamResponse:
         path = request.rel_url.raw_path
+        if not path.startswith("/"):
+            raise web.HTTPBadRequest(text=f"request path must begin with '/', not {path!r}")
         if "/.." in path:
             raise web.HTTPNotFound(text="404 Not Found.")
         first, _, rest = path[1:].partition("/")
@@ -87,7 +89,7 @@ class HttpFront:
         try:
             return await future
         except ProcessTerminated as error:
-            raise web.HTTPServiceUnavailable(text=str(error)) from error
+            raise web.HTTPInternalServerError(text=str(error)) from error
         except web.HTTPException:
             raise
         except Exception as error:
@@ -95,13 +97,14 @@ class HttpFront:
             raise web.HTTPInternalServerError(text=str(error)) from error
 
 
-async def _note_connection_header(request: web.Request, response: web.StreamResponse) -> None:
-    """Tell the real connection when this answer says that it closes."""
-    slot = request.transport
-    if slot is not None and response.headers.get("Connection", "").lower() == "close":
-        close_after = getattr(slot, "close_connection_after", None)
-        if close_after is not None:
-            close_after()
+async def _announce(request: web.Request, response: web.StreamResponse) -> None:
+    """Tell the slot of the real connection what follows this answer, whole or broken off."""
+    begin_answer = getattr(request.transport, "begin_answer", None)
+    if begin_answer is not None:
+        begin_answer(
+            closes=response.headers.get("Connection", "").lower() == "close",
+            is_whole=lambda: response.body_length > 0,  # 0 until its end is written
+        )
 
 
 class _StartingConnection(asyncio.Protocol):
@@ -130,10 +133,10 @@ class _StartingConnection(asyncio.Protocol):
             return
         self._connection.set_protocol(protocol)
         protocol.connection_made(self._connection)
+        if self._held_bytes > QUEUED_BYTES_MAX:
+            self._connection.resume_reading()  # before aiohttp may pause it again
         for data in self._held:
             protocol.data_received(data)
-        if self._held_bytes > QUEUED_BYTES_MAX:
-            self._connection.resume_reading()
 
 
 __all__ = ["HttpFront"]

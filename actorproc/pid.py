@@ -102,8 +102,18 @@ class PID:
             return NotImplemented
         return self.id == other.id and self.port == other.port and self.ip == other.ip
 
-    def __lt__(self, other: PID) -> bool:
-        return (self.ip, self.port, self.id) < (other.ip, other.port, other.id)
+    def __lt__(self, other: object) -> bool:
+        if not isinstance(other, PID):
+            return NotImplemented
+        return self._order < other._order
+
+    @property
+    def _order(self) -> tuple[tuple[int, ...], str, int, str]:
+        """Addresses compare as numbers (10.0.0.9 before 10.0.0.10), host names after them."""
+        parts = self.ip.split(".")
+        is_numeric = all(part.isdecimal() for part in parts)
+        numbers = tuple(map(int, parts)) if is_numeric else (PORT_MAX,)
+        return numbers, self.ip, self.port, self.id
 
     def __hash__(self) -> int:
         return self._hash

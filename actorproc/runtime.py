@@ -17,7 +17,7 @@ import asyncio
 import logging
 import random
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from types import CoroutineType, TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
@@ -107,7 +107,11 @@ class Runtime:
             BrokenTransport: the address cannot be used.
         """
         self._loop = asyncio.get_running_loop()
-        await self._transport.start(self)
+        try:
+            await self._transport.start(self)
+        except BaseException:
+            self._loop = None  # nothing to stop
+            raise
         self._address = self._transport.address
         self.clock.attach(self)
 
@@ -192,6 +196,8 @@ class Runtime:
 
     def _generate_id(self, prefix: str) -> str:
         number = self._id_counters.get(prefix, 0) + 1
+        while f"{prefix}({number})" in self._processes:
+            number += 1  # somebody chose it
         self._id_counters[prefix] = number
         return f"{prefix}({number})"
 
@@ -206,14 +212,18 @@ class Runtime:
         process = self._find(pid)
         if process is None:
             return
-        if process._mailbox is None:
-            process._mailbox = deque()
-        if inject:
-            process._mailbox.appendleft(_TERMINATE)
-            if process._busy is not None:
-                process._busy.cancel()
+        mailbox = process._mailbox
+        if mailbox is None:
+            process._mailbox = mailbox = deque()
+        if not inject:
+            mailbox.append(_TERMINATE)
+        elif mailbox and mailbox[0] is _INITIALIZE:
+            mailbox.insert(1, _TERMINATE)  # finalize may rely on initialize
         else:
-            process._mailbox.append(_TERMINATE)
+            mailbox.appendleft(_TERMINATE)
+            busy = process._busy
+            if busy is not None and busy is not asyncio.current_task():
+                busy.cancel()
         self._make_ready(process)
 
     async def wait(self, pid: PID, timeout_s: float | None = None) -> bool:
@@ -226,7 +236,7 @@ class Runtime:
         Returns:
             True once it is gone; False at the deadline, or when no such process exists.
         """
-        if self._find(pid) is None:
+        if self._find(pid) is None or (timeout_s is not None and timeout_s <= 0):
             return False
         gone = self._wait_gone(pid.id)
         timer = None
@@ -241,6 +251,9 @@ class Runtime:
         finally:
             if timer is not None:
                 timer.cancel()
+            waiters = self._waiters.get(pid.id, [])
+            if gone in waiters:
+                waiters.remove(gone)
         return True
 
     def _wait_gone(self, id: str) -> asyncio.Future[None]:
@@ -280,11 +293,18 @@ class Runtime:
         body: Any = b"",
         codec: Codec | None = None,
     ) -> None:
-        """Send at most once; what cannot be delivered is dropped and counted."""
+        """Send at most once; what cannot be delivered is dropped and counted.
+
+        Raises:
+            ProtocolMisuse: a message name that cannot stand on a request line, to a remote process.
+            TypeError: a body that is not bytes, without a codec.
+        """
         if isinstance(message, str):
             name = message
             if codec is not None:
                 body = codec.encode(body)
+            elif type(body) is not bytes:
+                body = bytes(memoryview(body))  # a copy of what it is now; TypeError if no bytes
         else:
             name = message.DESCRIPTOR.full_name
             body = encode_protobuf(message)
@@ -324,15 +344,17 @@ class Runtime:
     def link(self, linker: Process, pid: PID, *, reconnect: bool = False) -> None:
         """Make ``linker`` hear of the end of ``pid`` once (see ``Process.link``).
 
-        Raises:
-            ProtocolMisuse: a process cannot link itself, nor a PID without an address.
+        A PID without an address cannot be reached: ``exited`` comes at once. A link to oneself is
+        refused with a log record, not an exception: both may come from a peer that claims to be
+        somebody else, and must not be able to end the process.
         """
         if pid == linker._pid:
-            raise ProtocolMisuse(f"{pid} cannot link itself")
-        if not pid.port:
-            raise ProtocolMisuse(f"cannot link {pid}: it has no address")
+            logger.warning("%s cannot link itself", pid)
+            return
         self._links.add(linker._pid.id, pid)
-        if pid.address != self._address:
+        if not pid.port:
+            self._tell_exited(pid)
+        elif pid.address != self._address:
             self._transport.link(pid.address, reconnect=reconnect)
         elif pid.id not in self._processes:
             self._tell_exited(pid)
@@ -355,6 +377,9 @@ class Runtime:
         self, process: Process, coroutine: Coroutine[Any, Any, Any]
     ) -> asyncio.Task[Any]:
         """Run a coroutine on behalf of a process (see ``Process.start_task``)."""
+        if process._state is ProcessState.GONE:
+            coroutine.close()
+            raise ProcessTerminated(f"{process._pid} is gone: it starts nothing more")
         task = self._running_loop().create_task(coroutine)
         if process._tasks is None:
             process._tasks = {}
@@ -413,14 +438,16 @@ class Runtime:
     def _drain(self) -> None:
         budget = DRAIN_EVENTS_MAX
         ready = self._ready
-        while ready and budget > 0:
-            process = ready.popleft()
-            process._is_queued = False
-            budget -= self._run(process)
-        if ready and self._loop is not None:
-            self._loop.call_soon(self._drain)
-        else:
-            self._is_drain_scheduled = False
+        try:
+            while ready and budget > 0:
+                process = ready.popleft()
+                process._is_queued = False
+                budget -= self._run(process)
+        finally:  # also when a handler exits the program: its processes must still end
+            if ready and self._loop is not None:
+                self._loop.call_soon(self._drain)
+            else:
+                self._is_drain_scheduled = False
 
     def _run(self, process: Process) -> int:
         """Serve some events of one process; returns how many."""
@@ -436,7 +463,7 @@ class Runtime:
             event = mailbox.popleft()
             try:
                 self._serve(process, event)
-            except Exception as error:
+            except (Exception, asyncio.CancelledError) as error:
                 self._crash(process, error, type(event).__name__)
         self._served += served
         return served
@@ -479,7 +506,7 @@ class Runtime:
         self, process: Process, message: Message, codec: Codec, error: Exception
     ) -> None:
         self.dropped.unparseable += 1
-        reason = error.reason if isinstance(error, PeerProtocolError) else str(error)
+        reason = error.reason if isinstance(error, PeerProtocolError) else str(error) or repr(error)
         logger.warning(
             "%s dropped message %s from %s: body is not valid %s: %s",
             process._pid,
@@ -498,17 +525,25 @@ class Runtime:
             return
         try:
             result = event.fn(*event.args)
-        except Exception as error:
+        except (Exception, asyncio.CancelledError) as error:
             # The caller gets the exception; it is the caller's to handle, the process lives on.
             _fail(future, error)
             return
         if type(result) is CoroutineType:
-            self._wait_for(process, _forward(result, future))
+            self._wait_for(process, result, future)
+        elif isinstance(result, asyncio.Future):
+            # As in libprocess, a returned future is linked to the caller's, and the next event
+            # does not wait for it.
+            result.add_done_callback(lambda done: _forward(done, future))
+            future.add_done_callback(lambda done: done.cancelled() and result.cancel())
         else:
             future.set_result(result)
 
     def _serve_http(self, process: Process, event: Http) -> None:
         # As with a returned future in libprocess, the next event does not wait for the response.
+        if event.future.done():
+            return  # the client is gone
+
         async def respond() -> None:
             from aiohttp import web
 
@@ -516,9 +551,6 @@ class Runtime:
                 if process._routes is None:
                     raise web.HTTPNotFound(text="404 Not Found.")
                 response = await process._routes.respond(event.request, event.path)
-            except asyncio.CancelledError:
-                _fail(event.future, ProcessTerminated(f"{process._pid} ended"))
-                raise
             except Exception as error:
                 if not isinstance(error, web.HTTPException):
                     logger.exception("%s failed to serve %s", process._pid, event.path)
@@ -527,7 +559,12 @@ class Runtime:
                 if not event.future.done():
                     event.future.set_result(response)
 
+        def ended(_: asyncio.Task[Any]) -> None:
+            # Also when it was cancelled before its first step.
+            _fail(event.future, ProcessTerminated(f"{process._pid} ended"))
+
         task = self.start_task(process, respond())
+        task.add_done_callback(ended)
         event.future.add_done_callback(lambda _: task.cancel())
 
     def _after(self, process: Process, result: object) -> None:
@@ -535,15 +572,24 @@ class Runtime:
         if type(result) is CoroutineType:
             self._wait_for(process, result)
 
-    def _wait_for(self, process: Process, coroutine: Coroutine[Any, Any, Any]) -> None:
+    def _wait_for(
+        self,
+        process: Process,
+        coroutine: Coroutine[Any, Any, Any],
+        future: asyncio.Future[Any] | None = None,
+    ) -> None:
         task = self._running_loop().create_task(coroutine)
         process._busy = task
 
         def done(task: asyncio.Task[Any]) -> None:
             process._busy = None
-            if not task.cancelled() and (error := task.exception()) is not None:
+            if future is not None:
+                if task.cancelled():
+                    _fail(future, ProcessTerminated(f"{process._pid} ended while it served a call"))
+                _forward(task, future)
+            elif not task.cancelled() and (error := task.exception()) is not None:
                 self._crash(process, error, "a handler")
-            elif process._mailbox and process._state is ProcessState.LIVE:
+            if process._mailbox and process._state is ProcessState.LIVE:
                 self._make_ready(process)
 
         task.add_done_callback(done)
@@ -552,14 +598,14 @@ class Runtime:
 
     def _crash(self, process: Process, error: BaseException, where: str) -> None:
         if process._state is not ProcessState.LIVE:
+            logger.error("%s failed in %s while it ended", process._pid, where, exc_info=error)
             return
         logger.error("process %s ended by an exception in %s", process._pid, where, exc_info=error)
         self._begin_termination(process)
 
     def _begin_termination(self, process: Process) -> None:
         process._state = ProcessState.TERMINATING
-        for timer in list(process._timers or ()):
-            timer.cancel()
+        _cancel_all(process._timers)
         tasks: list[asyncio.Task[Any]] = list(process._tasks or ())
         if process._busy is not None:
             tasks.append(process._busy)
@@ -587,6 +633,8 @@ class Runtime:
         except Exception:
             logger.exception("finalize of %s failed", process._pid)
         process._state = ProcessState.GONE
+        _cancel_all(process._timers)  # what finalize started has nobody to belong to
+        _cancel_all(process._tasks)
         self._abandon_queued(process)
         id = process._pid.id
         del self._processes[id]
@@ -603,23 +651,31 @@ class Runtime:
         process._mailbox = None
 
 
-def _fail(future: asyncio.Future[Any], error: Exception) -> None:
-    if not future.done():
-        future.set_exception(error)
-        future.exception()  # whoever does not look at the answer is not warned about it
+def _fail(future: asyncio.Future[Any], error: BaseException) -> None:
+    if future.done():
+        return
+    if isinstance(error, asyncio.CancelledError):
+        future.cancel()
+        return
+    if isinstance(error, StopIteration):  # asyncio refuses it
+        error = RuntimeError(f"the call raised {error!r}")
+    future.set_exception(error)
+    future.exception()  # whoever does not look at the answer is not warned about it
 
 
-async def _forward(coroutine: Coroutine[Any, Any, Any], future: asyncio.Future[Any]) -> None:
-    try:
-        result = await coroutine
-    except asyncio.CancelledError:
-        _fail(future, ProcessTerminated("the process ended while it was serving the call"))
-        raise
-    except Exception as error:
+def _forward(done: asyncio.Future[Any], future: asyncio.Future[Any]) -> None:
+    """Give ``future`` the outcome of ``done``."""
+    if done.cancelled():
+        future.cancel()
+    elif (error := done.exception()) is not None:
         _fail(future, error)
-    else:
-        if not future.done():
-            future.set_result(result)
+    elif not future.done():
+        future.set_result(done.result())
+
+
+def _cancel_all(started: Mapping[Any, None] | None) -> None:
+    for timer_or_task in list(started or ()):
+        timer_or_task.cancel()
 
 
 def _is_being_cancelled() -> bool:

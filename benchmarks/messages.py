@@ -11,12 +11,15 @@ import asyncio
 import statistics
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from functools import partial
+from typing import Any, TypeVar
 
 from actorproc import PID, InProcessNetwork, Process, Runtime
 from benchmarks.harness import Case, Ratio, parser_for, run_benchmark
 from benchmarks.peers import PeerProcess
+
+T = TypeVar("T")
 
 KINDS = ("product", "raw", "raw_predicted", "frames")
 UNITS = {
@@ -159,19 +162,18 @@ async def _bare_deque_ask(asks: int) -> float:
 
 
 def measure_local(loop: str, messages: int) -> dict[str, float]:
-    run = _runner(loop)
-    return run(_local(messages)) | {
-        "deque tell": _bare_deque_tell(messages),
-        "deque + future ask": run(_bare_deque_ask(messages // 10)),
-    }
+    figures = _run(loop, _local(messages))
+    figures["deque tell"] = _bare_deque_tell(messages)
+    figures["deque + future ask"] = _run(loop, _bare_deque_ask(messages // 10))
+    return figures
 
 
-def _runner(loop: str) -> Callable[..., object]:
+def _run(loop: str, coroutine: Coroutine[Any, Any, T]) -> T:
     if loop == "uvloop":
         import uvloop
 
-        return uvloop.run
-    return asyncio.run
+        return uvloop.run(coroutine)
+    return asyncio.run(coroutine)
 
 
 def main() -> None:

@@ -49,10 +49,6 @@ class Compilation:
     state: str = "waiting"
     hashes: Hashes = field(default_factory=dict)
 
-    @property
-    def is_settled(self) -> bool:
-        return self.state in ("TASK_FINISHED", "given up")
-
 
 def stdlib_packages() -> list[str]:
     """Top-level packages of the standard library, by name; its own test suite is left out."""
@@ -79,28 +75,32 @@ class Hello:
         self._agent_urls: dict[str, str] = {}  # agent id → http://host:port
         self._progress = progress
         self._bar = progress.add_task("connecting", total=len(self.compilations))
-        self._fetches: dict[asyncio.Task[None], None] = {}
+        self._is_settled = asyncio.Event()
         self._fetch_slots = asyncio.Semaphore(FETCHES_AT_ONCE)
 
     async def run(self) -> None:
-        """Return when every task has finished or was given up, and all files are fetched."""
-        async with aiohttp.ClientSession() as session:
-            async for event in self._driver.events():
-                match event:
-                    case Registered(framework_id=framework_id):
-                        self.framework_id = framework_id.value
-                        self._progress.update(self._bar, description="waiting for offers")
-                    case Offers(offers=offers):
-                        for offer in offers:
-                            self._use(offer)
-                    case Update(status=status):
-                        self._note(status, session)
-                    case Error(message=message):
-                        raise RuntimeError(f"the master refused this framework: {message}")
-                if all(compilation.is_settled for compilation in self.compilations):
-                    break
-            if self._fetches:
-                await asyncio.gather(*self._fetches)
+        """Return when every package is compiled and its files fetched, or was given up."""
+        async with aiohttp.ClientSession() as session, asyncio.TaskGroup() as tasks:
+            listening = tasks.create_task(self._listen(session, tasks))
+            await self._is_settled.wait()
+            listening.cancel()
+
+    async def _listen(self, session: aiohttp.ClientSession, tasks: asyncio.TaskGroup) -> None:
+        async for event in self._driver.events():
+            match event:
+                case Registered(framework_id=framework_id):
+                    self.framework_id = framework_id.value
+                    self._progress.update(self._bar, description="waiting for offers")
+                case Offers(offers=offers):
+                    for offer in offers:
+                        self._use(offer)
+                case Update(status=status):
+                    if finished := self._note(status):
+                        tasks.create_task(self._fetch(finished, session))
+                case Error(message=message):
+                    raise RuntimeError(f"the master refused this framework: {message}")
+                case _:
+                    pass  # lost agents and executors show in the status updates of their tasks
 
     def _use(self, offer: mesos.Offer) -> None:
         """Launch as many waiting tasks as fit; with nothing to do, ask for no more offers."""
@@ -137,43 +137,59 @@ class Hello:
             resource.scalar.value = amount
         return task
 
-    def _note(self, status: mesos.TaskStatus, session: aiohttp.ClientSession) -> None:
+    def _note(self, status: mesos.TaskStatus) -> Compilation | None:
+        """Take a status update; returns the compilation if its task has just finished."""
         state = mesos.TaskState.Name(status.state)
         self.states[state] += 1
         compilation = self._by_task.get(status.task_id.value)
         if compilation is None or compilation.task_id != status.task_id.value:
-            return  # of an attempt that was replaced
-        if compilation.is_settled:
-            return  # status updates come at least once
+            return None  # of an attempt that was replaced
+        if compilation.state in ("TASK_FINISHED", "fetched", "given up"):
+            return None  # status updates come at least once
         self._progress.update(self._bar, description=f"{compilation.package}: {state}")
-        if state in ("TASK_STAGING", "TASK_STARTING", "TASK_RUNNING"):
-            compilation.state = state
-        elif state == "TASK_FINISHED":
-            compilation.state = state
-            self._progress.advance(self._bar)
-            fetch = asyncio.create_task(self._fetch(compilation, session))
-            self._fetches[fetch] = None
-        elif compilation.attempts < ATTEMPTS_MAX:
-            self._progress.console.print(f"{compilation.task_id}: {state} ({status.message})")
+        compilation.state = state
+        if state == "TASK_FINISHED":
+            return compilation
+        if state not in ("TASK_STAGING", "TASK_STARTING", "TASK_RUNNING"):
+            self._retry(compilation, f"{state} {status.message}")
+        return None
+
+    def _retry(self, compilation: Compilation, why: str) -> None:
+        self._progress.console.print(f"{compilation.task_id}: {why}", highlight=False)
+        if compilation.attempts < ATTEMPTS_MAX:
             compilation.state = "waiting"
             self._waiting.append(compilation)
             self._driver.revive_offers()
         else:
-            compilation.state = "given up"
+            self._settle(compilation, "given up")
+
+    def _settle(self, compilation: Compilation, state: str) -> None:
+        compilation.state = state
+        self._progress.advance(self._bar)
+        if all(each.state in ("fetched", "given up") for each in self.compilations):
+            self._is_settled.set()
 
     async def _fetch(self, compilation: Compilation, session: aiohttp.ClientSession) -> None:
         """Fetch the compiled files from the task's sandbox and hash them."""
-        sandbox = f"/frameworks/{self.framework_id}/executors/{compilation.task_id}/runs/latest"
-        async with self._fetch_slots:
-            async for path, mode in self._walk(
-                session, compilation.agent_url, f"{sandbox}/compiled"
-            ):
-                if mode.startswith("-"):
-                    url = f"{compilation.agent_url}/files/download"
-                    async with session.get(url, params={"path": path}) as response:
-                        response.raise_for_status()
-                        digest = hashlib.sha256(await response.read()).hexdigest()
-                    compilation.hashes[path.partition("/compiled/")[2]] = digest
+        task = compilation.task_id
+        compiled = f"/frameworks/{self.framework_id}/executors/{task}/runs/latest/compiled"
+        try:
+            async with self._fetch_slots:
+                async for path, mode in self._walk(session, compilation.agent_url, compiled):
+                    if mode.startswith("-"):
+                        body = await self._download(session, compilation.agent_url, path)
+                        digest = hashlib.sha256(body).hexdigest()
+                        compilation.hashes[path.partition("/compiled/")[2]] = digest
+        except aiohttp.ClientError as error:  # the agent is gone, and the files with it
+            compilation.hashes.clear()
+            self._retry(compilation, f"cannot fetch its files: {error}")
+        else:
+            self._settle(compilation, "fetched")
+
+    async def _download(self, session: aiohttp.ClientSession, agent_url: str, path: str) -> bytes:
+        async with session.get(f"{agent_url}/files/download", params={"path": path}) as response:
+            response.raise_for_status()
+            return await response.read()
 
     async def _walk(
         self, session: aiohttp.ClientSession, agent_url: str, path: str
@@ -238,7 +254,7 @@ async def run(master: str, packages: Iterable[str], console: Console) -> int:
         driver = await stack.enter_async_context(scheduler_driver(master))
         hello = Hello(driver, packages, progress)
         await hello.run()
-        finished = [each for each in hello.compilations if each.state == "TASK_FINISHED"]
+        finished = [each for each in hello.compilations if each.state == "fetched"]
         checking = progress.add_task("comparing with a local run", total=len(finished))
         different, files = [], 0
         for compilation in finished:

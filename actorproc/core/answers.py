@@ -25,10 +25,11 @@ class SlowAnswer(Protocol):
 
 
 class _Repeated:
-    __slots__ = ("count", "status")
+    __slots__ = ("count", "status", "text")
 
-    def __init__(self, status: int) -> None:
+    def __init__(self, status: int, text: str) -> None:
         self.status = status
+        self.text = text
         self.count = 1
 
 
@@ -38,39 +39,40 @@ class AnswerQueue:
     def __init__(self) -> None:
         self._queue: deque[_Repeated | SlowAnswer] = deque()
         self._last: _Repeated | None = None
-        self.slow_answers = 0  # how many are still being made
 
     def __bool__(self) -> bool:
         return bool(self._queue)
 
-    def add(self, status: int) -> None:
-        """Owe a short answer."""
+    def add(self, status: int, text: str = "") -> None:
+        """Owe a short answer: a status, and a text that says why."""
         last = self._last
-        if last is not None and last.status == status:
+        if last is not None and last.status == status and last.text == text:
             last.count += 1
             return
-        self._last = _Repeated(status)
+        self._last = _Repeated(status, text)
         self._queue.append(self._last)
 
     def add_slow(self, answer: SlowAnswer) -> None:
         """Owe an answer that is being made; see ``pass_slow``."""
         self._queue.append(answer)
         self._last = None
-        self.slow_answers += 1
 
-    def take_short(self) -> list[tuple[int, int]]:
-        """Take the short answers at the head, as (status, count) pairs to write in this order."""
-        short: list[tuple[int, int]] = []
-        while self._queue:
-            first = self._queue[0]
-            if isinstance(first, _Repeated):
-                short.append((first.status, first.count))
-                self._queue.popleft()
-                if first is self._last:
-                    self._last = None
-            else:
-                break
-        return short
+    def take_short(self, count_max: int) -> tuple[int, str, int] | None:
+        """Take equal short answers at the head, at most ``count_max``; None when there are none.
+
+        Returns:
+            (status, text, how many of them to write).
+        """
+        first = self._queue[0] if self._queue else None
+        if not isinstance(first, _Repeated):
+            return None
+        count = min(first.count, count_max)
+        first.count -= count
+        if not first.count:
+            self._queue.popleft()
+            if first is self._last:
+                self._last = None
+        return first.status, first.text, count
 
     def pass_slow(self) -> bool:
         """Release the slow answer at the head; True when it is complete and was removed."""
@@ -83,7 +85,6 @@ class AnswerQueue:
         if not first.is_complete:
             return False
         self._queue.popleft()
-        self.slow_answers -= 1
         return True
 
 

@@ -25,7 +25,7 @@ from urllib.parse import unquote_to_bytes
 
 import httptools
 
-from actorproc.errors import InvalidPID, PeerProtocolError, ProtocolMisuse
+from actorproc.errors import InvalidPID, PeerProtocolError, ProtocolMisuse, UnreachableId
 from actorproc.pid import PID
 
 ACCEPTED: Final = 202
@@ -39,7 +39,9 @@ REMEMBERED_SIZES_MAX: Final = 4096
 
 _CHUNKED_END: Final = b"\r\n0\r\n\r\n"
 _CHUNK_LINE: Final = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(;[^\r\n]*)?", re.ASCII)
-_UNSENDABLE: Final = re.compile(r"[\x00-\x20\x7f]")
+_UNSENDABLE: Final = re.compile(r"[\x00-\x20\x7f]")  # on the request line
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")  # in a header
+_ASCII_ONLY: Final = bytes(range(128)) + b"x" * 128
 _BAD_ESCAPE: Final = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 
 
@@ -50,19 +52,29 @@ def encode_head(sender: PID, to: PID, name: str) -> tuple[bytes, bytes]:
     """The head of a message, as (head when a body follows, head of an empty message).
 
     Raises:
-        ProtocolMisuse: a space or control character in the receiver's id or the name; they stand
-            raw on the request line.
+        UnreachableId: a space or control character in the receiver's id: it stands raw on the
+            request line.
+        ProtocolMisuse: the same in the name, or a control character in the sender's id.
     """
-    if _UNSENDABLE.search(to.id) or _UNSENDABLE.search(name):
-        raise ProtocolMisuse(f"space or control character in id {to.id!r} or name {name!r}")
+    if _UNSENDABLE.search(to.id) or _CONTROL.search(to.ip):
+        raise UnreachableId(f"receiver {str(to)!r}: id has a space or control character")
+    if _UNSENDABLE.search(name):
+        raise ProtocolMisuse(f"message name {name!r} has a space or control character")
+    if _CONTROL.search(str(sender)):
+        raise ProtocolMisuse(f"sender {str(sender)!r}: id has a control character")
     path = f"/{to.id}/{name}" if to.id else f"/{name}"
-    head = (
+    text = (
         f"POST {path} HTTP/1.1\r\n"
         f"User-Agent: libprocess/{sender}\r\n"
         f"Libprocess-From: {sender}\r\n"
         "Connection: Keep-Alive\r\n"
         f"Host: {to.ip}:{to.port}\r\n"
-    ).encode()
+    )
+    try:
+        # What was received as bytes that are not UTF-8 leaves as the same bytes.
+        head = text.encode(errors="surrogateescape")
+    except UnicodeEncodeError as error:
+        raise UnreachableId(f"receiver {str(to)!r} or name {name!r} is not text") from error
     return head + b"Transfer-Encoding: chunked\r\n\r\n", head + b"\r\n"
 
 
@@ -178,12 +190,16 @@ class _HeadCollector:
     def __init__(self) -> None:
         self.target = b""
         self.headers: dict[bytes, bytes] = {}
+        self.heads = 0
 
     def on_url(self, url: bytes) -> None:
         self.target += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self.headers[name.lower()] = value
+
+    def on_headers_complete(self) -> None:
+        self.heads += 1
 
 
 def parse_head(raw: bytes) -> RequestHead:
@@ -194,12 +210,20 @@ def parse_head(raw: bytes) -> RequestHead:
     """
     collector = _HeadCollector()
     parser = httptools.HttpRequestParser(collector)
+    line, line_end, rest = raw.partition(b"\r\n")
     try:
-        parser.feed_data(raw)
+        # httptools refuses bytes above 127 in the target, libprocess takes them.
+        parser.feed_data(line.translate(_ASCII_ONLY) + line_end + rest)
     except httptools.HttpParserUpgrade:
         pass  # an upgrade is asked for, not demanded: aiohttp decides
     except httptools.HttpParserError as error:
         raise PeerProtocolError(f"request is not HTTP: {error}") from error
+    if collector.heads != 1:
+        raise PeerProtocolError("request is not HTTP: its head does not end where it should")
+    version = parser.get_http_version()
+    if version not in ("1.0", "1.1"):
+        raise PeerProtocolError(f"request is not HTTP/1.1 but HTTP/{version}")
+    target = collector.target if line.isascii() else line.split()[1]
     headers = collector.headers
     is_chunked = _is_chunked(headers)
     from_header = headers.get(b"libprocess-from")
@@ -209,7 +233,7 @@ def parse_head(raw: bytes) -> RequestHead:
     to_id, name, refused = "", "", None
     sender = PID.EMPTY
     if is_message:
-        to_id, name, refused = _parse_message_target(collector.target)
+        to_id, name, refused = _parse_message_target(target)
         claimed = from_header if from_header is not None else agent.removeprefix(b"libprocess/")
         sender = _parse_sender(claimed)
     return RequestHead(
@@ -220,12 +244,18 @@ def parse_head(raw: bytes) -> RequestHead:
         sender=sender,
         refused=refused,
         wants_answer_now=not is_libprocess_agent,
-        keep_alive=parser.should_keep_alive(),
+        keep_alive=_keeps_alive(version, headers),
         is_chunked=is_chunked,
         body_bytes=0 if is_chunked else _content_length(headers),
         is_gzipped=headers.get(b"content-encoding", b"").strip().lower() == b"gzip",
         has_host=b"host" in headers,
     )
+
+
+def _keeps_alive(version: str, headers: dict[bytes, bytes]) -> bool:
+    # The parser's own answer is only valid inside its callback.
+    options = [option.strip() for option in headers.get(b"connection", b"").lower().split(b",")]
+    return b"keep-alive" in options if version == "1.0" else b"close" not in options
 
 
 def _is_chunked(headers: dict[bytes, bytes]) -> bool:
@@ -366,6 +396,8 @@ class _ChunkedBody(_Body):
         if match is None:
             raise PeerProtocolError(f"chunk size: {line[:40]!r} is not a hexadecimal number", 400)
         size = int(match[1], 16)
+        if self.gathered + size > self.limit:
+            raise PeerProtocolError(f"body is larger than {self.limit} bytes", 413)
         if match[1] == line:
             self._memory.remember_size(line, size)
         return size
@@ -389,11 +421,16 @@ class RequestReader:
         self._predicted: RequestHead | None = None  # the last message's head
         self._head: RequestHead | None = None  # of the request whose body is being read
         self._body: _Body | None = None
+        self._is_stopped = False
 
     @property
     def is_between_requests(self) -> bool:
         """True when no request is half read."""
         return self._body is None and not self._held
+
+    def stop(self) -> None:
+        """Take nothing more; the sink may call this while it is told of a request."""
+        self._is_stopped = True
 
     def feed(self, data: bytes) -> None:
         """Take the next bytes.
@@ -405,7 +442,7 @@ class RequestReader:
             data = self._held + data
             self._held = b""
         pos, end = 0, len(data)
-        while pos < end:
+        while pos < end and not self._is_stopped:
             if self._body is not None:
                 pos = self._feed_body(self._body, data, pos)
                 continue
@@ -427,11 +464,12 @@ class RequestReader:
                 deliver(predicted, b"")
             return pos
         sizes = self._memory.sizes
+        size_max = self._message_bytes_max
         while data.startswith(raw, pos):
             start = pos + length
             line_end = data.find(b"\r\n", start, start + 17)
             size = sizes.get(data[start:line_end]) if line_end > 0 else None
-            if not size:
+            if not size or size > size_max:
                 break
             body_end = line_end + 2 + size
             if data[body_end : body_end + 7] != _CHUNKED_END:
@@ -442,10 +480,11 @@ class RequestReader:
 
     def _feed_head(self, data: bytes, pos: int) -> int:
         """Parse the head at ``pos``, or hold what is there of it; returns where it stopped."""
+        scanned = self._scanned if pos == 0 else 0  # a predicted head may have come before
         while data.startswith(b"\r\n", pos):
             pos += 2  # some clients end a body with an empty line more
-            self._scanned = 0
-        end = data.find(b"\r\n\r\n", pos + max(self._scanned - 3, 0))
+            scanned = 0
+        end = data.find(b"\r\n\r\n", pos + max(scanned - 3, 0))
         length = (len(data) if end < 0 else end + 4) - pos
         if length > HEAD_BYTES_MAX:
             raise PeerProtocolError(f"request head is larger than {HEAD_BYTES_MAX} bytes")
@@ -493,7 +532,7 @@ class RequestReader:
             return
         if head.is_gzipped:
             body = _gunzip(body, self._message_bytes_max)
-        elif (head.is_chunked or not head.body_bytes) and head.refused is None:
+        elif (head.is_chunked or not head.body_bytes) and head.keep_alive:
             self._predicted = head
         self._sink.on_message(head, body)
 

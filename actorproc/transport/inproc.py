@@ -8,13 +8,17 @@ clusters run in one thread.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import Callable
 from typing import NamedTuple
 
-from actorproc.errors import BrokenTransport
+from actorproc.core.wire import MessageEncoder
+from actorproc.errors import BrokenTransport, UnreachableId
 from actorproc.pid import PID, Address
 from actorproc.transport.base import TransportHost
+
+logger = logging.getLogger(__name__)
 
 
 class Envelope(NamedTuple):
@@ -103,6 +107,7 @@ class InProcessTransport:
         self._network = network
         self._address = address
         self._host: TransportHost | None = None
+        self._encoder = MessageEncoder()
         self._links: dict[Address, None] = {}
 
     @property
@@ -122,10 +127,16 @@ class InProcessTransport:
         self._host = host
 
     async def stop(self) -> None:
-        self._host = None
-        self._network.close(self)
+        if self._host is not None:
+            self._host = None
+            self._network.close(self)
 
     def send(self, sender: PID, to: PID, name: str, body: bytes) -> None:
+        try:
+            self._encoder.encode(sender, to, name, b"")  # what TCP cannot send is not sent here
+        except UnreachableId as error:
+            logger.warning("message %s from %s dropped: %s", name, sender, error)
+            return
         self._network.carry(self._address, Envelope(sender, to, name, body))
 
     def link(self, address: Address, *, reconnect: bool = False) -> None:

@@ -19,6 +19,7 @@ import logging
 import socket
 import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from email.utils import formatdate
 from http import HTTPStatus
@@ -33,7 +34,7 @@ from actorproc.core.wire import (
     RequestHead,
     RequestReader,
 )
-from actorproc.errors import BrokenTransport, PeerProtocolError
+from actorproc.errors import BrokenTransport, PeerProtocolError, UnreachableId
 from actorproc.pid import PID, Address
 from actorproc.transport.base import TransportHost
 
@@ -41,10 +42,11 @@ logger = logging.getLogger(__name__)
 
 LISTEN_BACKLOG: Final = 4096
 QUIET_S: Final = 0.03  # answers to libprocess peers wait for this much silence
-ANSWERS_WRITE_MAX: Final = 512  # short answers joined into one write
+ANSWERS_WRITE_MAX: Final = 512  # short answers joined into one write, before looking for a pause
 SLOT_BUFFER_BYTES_MAX: Final = 256 * 1024  # an answer that waits its turn pauses its writer here
 PIPELINED_REQUESTS_MAX: Final = 64  # ordinary requests in progress; reading pauses beyond
 CLOSE_S: Final = 5.0  # how long a half-closed connection waits for the peer's end
+UNANSWERED_S: Final = 30.0  # how long handlers may take to begin an answer once the client ended
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +76,7 @@ class TcpCounters:
     sent: int = 0
     dropped_queue_full: int = 0
     dropped_not_connected: int = 0
+    dropped_unreachable_id: int = 0
     refused_connections: int = 0
 
 
@@ -115,6 +118,10 @@ class TcpTransport:
     @property
     def address(self) -> Address:
         return self._address
+
+    @property
+    def is_stopping(self) -> bool:
+        return self._is_stopping
 
     @property
     def host(self) -> TransportHost:
@@ -159,6 +166,7 @@ class TcpTransport:
         closing = [peer.shut() for peer in list(self._peers.values())]
         for inbound in list(self._inbound):
             inbound.abort()
+        closing += [inbound.closed for inbound in self._inbound]
         if closing:
             await asyncio.wait(closing, timeout=CLOSE_S)
         self._peers.clear()
@@ -167,7 +175,13 @@ class TcpTransport:
             self._server = None
 
     def send(self, sender: PID, to: PID, name: str, body: bytes) -> None:
-        data = self._encoder.encode(sender, to, name, body)
+        try:
+            data = self._encoder.encode(sender, to, name, body)
+        except UnreachableId as error:
+            # The PID may have come from a peer: it must not be able to end whoever answers it.
+            self.counters.dropped_unreachable_id += 1
+            logger.warning("message %s from %s dropped: %s", name, sender, error)
+            return
         address = Address(to.ip, to.port)
         peer = self._peers.get(address)
         if peer is None:
@@ -183,7 +197,7 @@ class TcpTransport:
             self.host.link_broken(address)
         elif peer is None:
             self._dial(address).is_persistent = True
-        elif reconnect and peer.is_persistent:
+        elif reconnect:
             replacement = OutboundConnection(self, address)
             replacement.is_persistent = True
             self._peers[address] = replacement
@@ -243,6 +257,7 @@ class OutboundConnection(asyncio.Protocol):
         self._is_paused = False
         self._is_closing = False
         self._idle_timer: asyncio.TimerHandle | None = None
+        self._close_timer: asyncio.TimerHandle | None = None
         self._last_used_s = 0.0
         self._loop = asyncio.get_running_loop()
         self._is_gone = False  # no longer in the owner's table
@@ -260,7 +275,7 @@ class OutboundConnection(asyncio.Protocol):
         try:
             async with asyncio.timeout(self._owner.limits.connect_s):
                 await self._loop.create_connection(lambda: self, ip, port, family=socket.AF_INET)
-        except (OSError, TimeoutError) as error:
+        except (OSError, UnicodeError) as error:  # the latter: a name that DNS does not allow
             logger.debug("cannot connect to %s: %s", self.address, error)
             self._note_closed()
             self._be_gone()
@@ -319,7 +334,7 @@ class OutboundConnection(asyncio.Protocol):
         self._last_used_s = self._loop.time()
         self._flush()
         if self._is_closing:
-            self._half_close()
+            self._half_close(transport.abort)
         else:
             self._watch_idle()
 
@@ -340,6 +355,8 @@ class OutboundConnection(asyncio.Protocol):
         self._transport = None
         self._note_closed()
         self._be_gone()
+        if self._close_timer is not None:
+            self._close_timer.cancel()
 
     def _note_closed(self) -> None:
         if not self._closed.done():
@@ -356,29 +373,33 @@ class OutboundConnection(asyncio.Protocol):
         self._owner.connection_gone(self, dropped)
 
     def _watch_idle(self) -> None:
+        if self.is_persistent or self._transport is None:
+            return
         idle_s = self._owner.limits.idle_s
         due_s = self._last_used_s + idle_s - self._loop.time()
-        if due_s > 0 or self.is_persistent or self._queue:
+        if due_s > 0 or self._queue or self._transport.get_write_buffer_size():
             self._idle_timer = self._loop.call_later(max(due_s, idle_s / 2), self._watch_idle)
         else:
-            self._half_close()
+            # After CLOSE_S without the peer's end: close, so that the kernel still delivers.
+            self._half_close(self._transport.close)
 
     def shut(self) -> asyncio.Future[None]:
         """Send what is queued, then close; the future is done when the socket is closed."""
         self._is_closing = True
         if self._transport is not None:
             self._flush()
-            self._half_close()
+            self._half_close(self._transport.abort)
         elif self._queue and self._connecting is not None:
-            self._loop.call_later(CLOSE_S, self.abandon)
+            self._close_timer = self._loop.call_later(CLOSE_S, self.abandon)
         else:
             self.abandon()
         return self._closed
 
-    def _half_close(self) -> None:
+    def _half_close(self, give_up: Callable[[], None]) -> None:
         """End our side, then wait for the peer's: closing at once could destroy what it has unread.
 
-        The peer leaves the table of its owner, so that a later send dials anew.
+        The peer leaves the table of its owner, so that a later send dials anew. ``give_up`` ends
+        the wait after ``CLOSE_S``.
         """
         transport = self._transport
         if transport is None or transport.is_closing():
@@ -387,7 +408,7 @@ class OutboundConnection(asyncio.Protocol):
             self._idle_timer.cancel()
         if transport.can_write_eof():
             transport.write_eof()
-            self._loop.call_later(CLOSE_S, transport.abort)
+            self._close_timer = self._loop.call_later(CLOSE_S, give_up)
         else:
             transport.close()
         self._be_gone()
@@ -406,10 +427,13 @@ class InboundConnection(asyncio.Protocol):
         self._slot: HttpSlot | None = None  # of the request being read
         self._slots: dict[HttpSlot, None] = {}  # of requests that are not answered
         self._quiet_timer: asyncio.TimerHandle | None = None
+        self._end_timer: asyncio.TimerHandle | None = None
         self._last_read_s = 0.0
         self._is_write_paused = False
         self._is_at_eof = False
         self._is_closing = False  # close once all answers are written
+        self._has_sent_eof = False
+        self.closed: asyncio.Future[None] = self._loop.create_future()
 
     # What asyncio calls.
 
@@ -418,33 +442,48 @@ class InboundConnection(asyncio.Protocol):
             raise BrokenTransport("not a stream transport")
         self._transport = transport
         self._owner.add_inbound(self)
+        if self._owner.is_stopping:
+            transport.abort()
 
     def data_received(self, data: bytes) -> None:
         if self._is_closing:
             return
-        self._last_read_s = self._loop.time()
         try:
             self._reader.feed(data)
         except PeerProtocolError as error:
             self._refuse(error)
+        self._last_read_s = self._loop.time()  # after the work: silence is measured from here
 
     def eof_received(self) -> bool:
+        if self._has_sent_eof:
+            return False  # both sides have ended
         self._is_at_eof = True
         self._is_closing = True
         if self._slot is not None:
             self._slot.lose(None)  # cut off in the middle of a request
             self._slot = None
         self._write_answers()
+        if self._slots:
+            self._end_timer = self._loop.call_later(UNANSWERED_S, self._lose_unanswered)
         return True  # asyncio keeps our side open until all answers are written
+
+    def _lose_unanswered(self) -> None:
+        # A client that is gone looks like one that only ended its side, until we write.
+        for slot in list(self._slots):
+            if not slot.has_begun:
+                slot.lose(None)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
         self._owner.remove_inbound(self)
-        if self._quiet_timer is not None:
-            self._quiet_timer.cancel()
+        for timer in (self._quiet_timer, self._end_timer):
+            if timer is not None:
+                timer.cancel()
         for slot in list(self._slots):
             slot.lose(exc)
         self._slots.clear()
+        if not self.closed.done():
+            self.closed.set_result(None)
 
     def pause_writing(self) -> None:
         self._is_write_paused = True
@@ -462,13 +501,13 @@ class InboundConnection(asyncio.Protocol):
     def on_message(self, head: RequestHead, body: bytes) -> None:
         self._owner.counters.received += 1
         if head.refused is not None:
-            self._add_text_answer(*head.refused)
+            self._answers.add(*head.refused)
         elif self._host.deliver(head.to_id, head.name, head.sender, body):
             self._answers.add(ACCEPTED)
         else:
-            self._answers.add(NOT_FOUND)
+            self._answers.add(NOT_FOUND, "404 Not Found.")
         if not head.keep_alive:
-            self._is_closing = True
+            self._serve_no_more()
             self._write_answers()
         elif head.wants_answer_now:
             self._write_answers()
@@ -481,8 +520,7 @@ class InboundConnection(asyncio.Protocol):
         self._slots[slot] = None
         self._answers.add_slow(slot)
         slot.begin(self._host, self._with_host(head))
-        if len(self._slots) >= PIPELINED_REQUESTS_MAX:
-            self.pause_reading()
+        self.regulate_reading()
         self._write_answers()
 
     def on_request_bytes(self, data: bytes) -> None:
@@ -491,8 +529,13 @@ class InboundConnection(asyncio.Protocol):
 
     def on_request_end(self) -> None:
         if self._slot is not None and not self._slot.keeps_connection:
-            self._is_closing = True  # what follows on this connection is not served
+            self._serve_no_more()
         self._slot = None
+
+    def _serve_no_more(self) -> None:
+        """Close after the answers owed; what follows on this connection is not served."""
+        self._is_closing = True
+        self._reader.stop()
 
     def _with_host(self, head: RequestHead) -> bytes:
         # Differs from aiohttp, as libprocess: HTTP/1.1 without Host is accepted.
@@ -514,33 +557,36 @@ class InboundConnection(asyncio.Protocol):
         transport = self._transport
         if transport is None:
             return
-        while self._answers and not self._is_write_paused:
-            for status, count in self._answers.take_short():
-                answer = _short_answer(status)
-                for _ in range(count // ANSWERS_WRITE_MAX):
-                    transport.write(answer * ANSWERS_WRITE_MAX)
-                transport.write(answer * (count % ANSWERS_WRITE_MAX))
-            if not self._answers.pass_slow():
+        while not self._is_write_paused:
+            short = self._answers.take_short(ANSWERS_WRITE_MAX)
+            if short is not None:
+                status, text, count = short
+                transport.write(_short_answer(status, text) * count)
+            elif not self._answers.pass_slow():
                 break
         if self._is_closing and not self._answers:
+            self._close(transport)
+
+    def _close(self, transport: asyncio.Transport) -> None:
+        """Close; while the peer may still be sending, end our side first.
+
+        Closing with bytes unread would reset the connection, and destroy the answers on their way.
+        """
+        if self._is_at_eof or not transport.can_write_eof():
             transport.close()
+        elif not self._has_sent_eof:
+            self._has_sent_eof = True
+            transport.write_eof()
+            self.resume_reading()
+            self._end_timer = self._loop.call_later(CLOSE_S, transport.abort)
 
     def slot_done(self, slot: HttpSlot) -> None:
         """An ordinary request's answer is complete; called by its slot."""
         self._slots.pop(slot, None)
         if not slot.keeps_connection:
-            self._is_closing = True
-        if len(self._slots) == PIPELINED_REQUESTS_MAX - 1:
-            self.resume_reading()
+            self._serve_no_more()
+        self.regulate_reading()
         self._write_answers()
-
-    def _add_text_answer(self, status: int, text: str) -> None:
-        """Answer with a text, in turn, by way of a slot that is complete from the start."""
-        slot = HttpSlot(self, True)
-        self._slots[slot] = None
-        self._answers.add_slow(slot)
-        slot.write(_text_answer(status, text))
-        slot.close()
 
     def _refuse(self, error: PeerProtocolError) -> None:
         logger.warning("closing connection from %s: %s", self.peer_name, error.reason)
@@ -549,8 +595,9 @@ class InboundConnection(asyncio.Protocol):
         if self._slot is not None:
             # Its request is cut off: aiohttp cannot finish it.
             self._slot.lose(None)
+            self._slot = None
         if error.status is not None:
-            self._add_text_answer(error.status, error.reason)
+            self._answers.add(error.status, error.reason)
         self._write_answers()
 
     @property
@@ -571,9 +618,15 @@ class InboundConnection(asyncio.Protocol):
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         return self._transport.get_extra_info(name, default) if self._transport else default
 
-    def pause_reading(self) -> None:
-        if self._transport is not None and self._transport.is_reading():
-            self._transport.pause_reading()
+    def regulate_reading(self) -> None:
+        """Read on unless the request being read, or the number of unanswered ones, forbids it."""
+        slot = self._slot
+        must_pause = slot is not None and slot.wants_pause
+        if must_pause or len(self._slots) >= PIPELINED_REQUESTS_MAX:
+            if self._transport is not None and self._transport.is_reading():
+                self._transport.pause_reading()
+        else:
+            self.resume_reading()
 
     def resume_reading(self) -> None:
         transport = self._transport
@@ -602,7 +655,10 @@ class HttpSlot(asyncio.Transport):
         self._is_released = False
         self._is_closed = False
         self._is_protocol_paused = False
+        self._is_whole: Callable[[], bool] = lambda: False
         self.keeps_connection = keeps_connection
+        self.has_begun = False  # to answer
+        self.wants_pause = False  # of the bytes of its request
 
     def begin(self, host: TransportHost, head: bytes) -> None:
         """Hand the request's head to a protocol that serves it."""
@@ -620,14 +676,24 @@ class HttpSlot(asyncio.Transport):
         if self._is_closed:
             return
         self._is_closed = True
+        self.wants_pause = False
+        if self.has_begun:
+            self.keeps_connection = False  # half an answer: the next one cannot follow it
         self._buffer.clear()
         if self._protocol is not None:
             self._protocol.connection_lost(exc)
         self._connection.slot_done(self)
 
-    def close_connection_after(self) -> None:
-        """The answer says that the connection closes after it."""
-        self.keeps_connection = False
+    def begin_answer(self, *, closes: bool, is_whole: Callable[[], bool]) -> None:
+        """Tell of the answer that is about to be written.
+
+        Args:
+            closes: it says that the connection closes after it.
+            is_whole: asked when it ends; after half an answer the connection must close too.
+        """
+        self._is_whole = is_whole
+        if closes:
+            self.keeps_connection = False
 
     # Its turn among the answers.
 
@@ -661,6 +727,7 @@ class HttpSlot(asyncio.Transport):
     def write(self, data: bytes | bytearray | memoryview[Any]) -> None:
         if self._is_closed:
             return
+        self.has_begun = True
         if self._is_released:
             self._connection.write(bytes(data))
         else:
@@ -675,6 +742,9 @@ class HttpSlot(asyncio.Transport):
         if self._is_closed:
             return
         self._is_closed = True
+        self.wants_pause = False
+        if not self._is_whole():
+            self.keeps_connection = False
         if self._protocol is not None:
             asyncio.get_running_loop().call_soon(self._protocol.connection_lost, None)
         self._connection.slot_done(self)
@@ -699,13 +769,15 @@ class HttpSlot(asyncio.Transport):
         return self._protocol
 
     def is_reading(self) -> bool:
-        return True
+        return not self.wants_pause
 
     def pause_reading(self) -> None:
-        self._connection.pause_reading()
+        self.wants_pause = not self._is_closed
+        self._connection.regulate_reading()
 
     def resume_reading(self) -> None:
-        self._connection.resume_reading()
+        self.wants_pause = False
+        self._connection.regulate_reading()
 
     def can_write_eof(self) -> bool:
         return False
@@ -728,13 +800,9 @@ def _date() -> str:
     return _dates[second]
 
 
-def _short_answer(status: int) -> bytes:
+def _short_answer(status: int, text: str) -> bytes:
     if status == ACCEPTED:
         return f"HTTP/1.1 202 Accepted\r\nDate: {_date()}\r\nContent-Length: 0\r\n\r\n".encode()
-    return _text_answer(status, "404 Not Found.")
-
-
-def _text_answer(status: int, text: str) -> bytes:
     body = text.encode(errors="backslashreplace")
     head = (
         f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\nDate: {_date()}\r\n"

@@ -24,10 +24,11 @@ from cluster.model.executors import (
     TasksReconciled,
     TaskUnacceptable,
 )
-from cluster.model.frameworks import FrameworkCapability, FrameworkSpec
+from cluster.model.frameworks import FrameworkSpec
 from cluster.model.ids import AgentId, ContainerId, ExecutorId, FrameworkId, TaskId
 from cluster.model.resources import Resources
 from cluster.model.task_states import TaskState, UpdateSource
+from cluster.wire.framework_info import framework_spec
 from cluster.wire.pb import mesos_pb2 as mesos
 from cluster.wire.pb import messages_pb2 as internal
 from cluster.wire.resources import attributes_to_pb, resources_from_pb, resources_to_pb
@@ -102,27 +103,8 @@ def framework_from_pb(info: mesos.FrameworkInfo) -> FrameworkSpec:
     Raises:
         InvalidInput: it has no id, or one that cannot name a directory.
     """
-    framework_id = FrameworkId(check_id(info.id.value, "framework.id"))
-    capabilities = frozenset(
-        FrameworkCapability(capability.type)
-        for capability in info.capabilities
-        if capability.type in _KNOWN_CAPABILITIES
-    )
-    is_multi_role = FrameworkCapability.MULTI_ROLE in capabilities
-    return FrameworkSpec(
-        framework_id=framework_id,
-        name=info.name,
-        user=info.user,
-        roles=tuple(info.roles) if is_multi_role else (info.role,),
-        capabilities=capabilities,
-        failover_timeout_s=info.failover_timeout,
-        checkpoint=info.checkpoint,
-        principal=info.principal if info.HasField("principal") else None,
-        payload=info,
-    )
-
-
-_KNOWN_CAPABILITIES = frozenset(int(capability) for capability in FrameworkCapability)
+    check_id(info.id.value, "framework.id")
+    return framework_spec(info)
 
 
 def launch_from_pb(
@@ -352,7 +334,7 @@ def reregister_message(
     for capability in agent.capabilities:
         message.agent_capabilities.add(type=capability)
     message.resource_version_uuid.value = agent.resource_version
-    message.frameworks.extend(framework_info(framework) for framework in contents.frameworks)
+    message.frameworks.extend(framework_payload(framework) for framework in contents.frameworks)
     message.executor_infos.extend(
         _with_old_spelling(executor_info(executor)) for executor in contents.executors
     )
@@ -444,8 +426,7 @@ def completed_update(
 ) -> internal.StatusUpdate:
     """Copy an executor's update and fill in what only the agent knows, where it is missing."""
     update = internal.StatusUpdate()
-    if isinstance(report.payload, internal.StatusUpdate):
-        update.CopyFrom(report.payload)
+    update.CopyFrom(status_update(report.payload))
     status = update.status
     status.uuid = update.uuid
     status.source = mesos.TaskStatus.Source.ValueType(UpdateSource.EXECUTOR)
@@ -499,7 +480,7 @@ def executor_registered_message(
     return internal.ExecutorRegisteredMessage(
         executor_info=executor_info(executor),
         framework_id=mesos.FrameworkID(value=str(framework.framework_id)),
-        framework_info=framework_info(framework),
+        framework_info=framework_payload(framework),
         slave_id=mesos.SlaveID(value=str(agent.agent_id)),
         slave_info=agent_info(agent, refined=True),
     )
@@ -509,7 +490,7 @@ def run_task_message(
     framework: FrameworkSpec, framework_address: str, task: TaskDescription
 ) -> internal.RunTaskMessage:
     return internal.RunTaskMessage(
-        framework=framework_info(framework), pid=framework_address, task=task_info(task)
+        framework=framework_payload(framework), pid=framework_address, task=task_info(task)
     )
 
 
@@ -563,7 +544,14 @@ def executor_info(executor: ExecutorDescription) -> mesos.ExecutorInfo:
     return executor.payload
 
 
-def framework_info(framework: FrameworkSpec) -> mesos.FrameworkInfo:
+def status_update(payload: object) -> internal.StatusUpdate:
+    """Return the ``StatusUpdate`` that an update in a stream carries."""
+    if not isinstance(payload, internal.StatusUpdate):
+        raise TypeError("an update carries no StatusUpdate")
+    return payload
+
+
+def framework_payload(framework: FrameworkSpec) -> mesos.FrameworkInfo:
     """Return the ``FrameworkInfo`` that a framework's description carries."""
     if not isinstance(framework.payload, mesos.FrameworkInfo):
         raise TypeError(f"framework {framework.framework_id} carries no FrameworkInfo")
@@ -606,7 +594,7 @@ __all__ = [
     "exited_executor_message",
     "forwarded_update",
     "framework_from_pb",
-    "framework_info",
+    "framework_payload",
     "framework_to_executor_message",
     "generated_executor",
     "kill_task_message",
@@ -618,6 +606,7 @@ __all__ = [
     "report_from_pb",
     "reregister_message",
     "run_task_message",
+    "status_update",
     "task_info",
     "task_record",
     "unregister_message",

@@ -1,0 +1,61 @@
+"""What an operator can set about allocation, with Mesos' defaults.
+
+Source: allocator.md §3 (allocatable), §4 (filters), master.md §11.
+"""
+
+from dataclasses import dataclass
+
+from cluster.core.allocator.sorter import Quantities
+from cluster.errors import InvalidInput
+from cluster.model.resources import Resources
+from cluster.model.values import ValueType
+
+MIN_ALLOCATABLE_TEXT = "cpus:0.01|mem:32"
+"""Mesos' default of ``--min_allocatable_resources``."""
+
+
+def parse_min_allocatable(text: str) -> tuple[Quantities, ...]:
+    """Read ``cpus:0.01|mem:32``: alternatives, each of scalars that must all be there.
+
+    An empty text gives no alternatives, which means that anything may be offered.
+
+    Raises:
+        InvalidInput: an alternative is empty or holds something else than unreserved scalars.
+    """
+    if not text.strip():
+        return ()
+    return tuple(_parse_alternative(part) for part in text.split("|"))
+
+
+def _parse_alternative(text: str) -> Quantities:
+    resources = Resources.parse(text)
+    if not resources:
+        raise InvalidInput(
+            "min_allocatable_resources", f"an alternative must not be empty: {text!r}"
+        )
+    if any(entry.type is not ValueType.SCALAR or entry.reservations for entry in resources):
+        raise InvalidInput("min_allocatable_resources", f"must be unreserved scalars, not {text!r}")
+    return dict(resources.quantities())
+
+
+@dataclass(frozen=True, slots=True)
+class AllocatorOptions:
+    """Settings of an allocator.
+
+    Attributes:
+        allocation_interval_s: time between two ``IntervalElapsed`` events, and the least time for
+            which a refusal keeps an agent away from who refused it.
+        min_allocatable: an offer must hold all of at least one of these; none: anything goes.
+        fair_sharing_excluded: scalar names that do not count for shares (such as ``gpus``).
+        allocate_on_recovery: whether resources that come back start a run. False gives the
+            original's rule for comparison: they wait for the interval, and refusing for 0 seconds
+            is no refusal.
+    """
+
+    allocation_interval_s: float = 1.0
+    min_allocatable: tuple[Quantities, ...] = parse_min_allocatable(MIN_ALLOCATABLE_TEXT)
+    fair_sharing_excluded: frozenset[str] = frozenset()
+    allocate_on_recovery: bool = True
+
+
+__all__ = ["MIN_ALLOCATABLE_TEXT", "AllocatorOptions", "parse_min_allocatable"]

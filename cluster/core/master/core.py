@@ -1,0 +1,220 @@
+"""The master's decisions: one event in, the effects to carry out in order.
+
+The shell (``cluster.master``) decodes messages into events and performs effects; everything in
+between is here and in the stories this class composes. No I/O, no clock, no randomness.
+"""
+
+from typing import assert_never
+
+from cluster.core.allocator import Allocator
+from cluster.core.master.admission import Admission
+from cluster.core.master.effects import MasterEffect
+from cluster.core.master.events import (
+    AgentPingsMissed,
+    AgentsRecovered,
+    AgentUpdateReceived,
+    AllocationDue,
+    AllocationIntervalElapsed,
+    CallReceived,
+    ExecutorExited,
+    ExecutorMessageReceived,
+    FailoverTimedOut,
+    MasterEvent,
+    OfferTimedOut,
+    PeerLost,
+    RegistrationReceived,
+    RegistryWritten,
+    ReregistrationReceived,
+    ReregistrationTimedOut,
+    StatusUpdateReceived,
+    SubscribeReceived,
+    SubscribeRefused,
+    UnregistrationReceived,
+)
+from cluster.core.master.frameworks import FrameworkRecord
+from cluster.core.master.launches import Launches
+from cluster.core.master.news import News
+from cluster.core.master.offering import Offering
+from cluster.core.master.state import MasterOptions, MasterState
+from cluster.core.master.subscriptions import Subscriptions
+from cluster.errors import InvariantBroken
+from cluster.model.calls import (
+    Accept,
+    Acknowledge,
+    Call,
+    Deactivate,
+    Decline,
+    Kill,
+    MessageExecutor,
+    Reconcile,
+    RequestResources,
+    Revive,
+    ShutdownExecutor,
+    Suppress,
+    Teardown,
+    UnsupportedCall,
+    UpdateFramework,
+)
+from cluster.model.ids import MasterId
+from cluster.model.resources import EMPTY
+
+
+class MasterCore:
+    """All state of one master.
+
+    Args:
+        master_id: prefix of every id this master gives.
+        options: limits and waits.
+        allocator: divides the resources; this core is its only user.
+    """
+
+    def __init__(self, master_id: MasterId, options: MasterOptions, allocator: Allocator) -> None:
+        self.state = MasterState(master_id, options, allocator)
+        self._subscriptions = Subscriptions(self.state)
+        self._admission = Admission(self.state, self._subscriptions)
+        self._offering = Offering(self.state)
+        self._launches = Launches(self.state, self._offering)
+        self._news = News(self.state)
+
+    def handle(self, event: MasterEvent, now_s: float) -> list[MasterEffect]:
+        """Take in one fact; returns what to do, in order."""
+        self.state.now_s = now_s
+        self._dispatch(event)
+        self._offering.request_run()
+        return self.state.take_effects()
+
+    def _dispatch(self, event: MasterEvent) -> None:
+        match event:
+            case CallReceived():
+                self._call(event)
+            case StatusUpdateReceived():
+                self._news.status_update(event)
+            case AllocationDue():
+                self._offering.run()
+            case AllocationIntervalElapsed():
+                self._offering.interval_elapsed()
+            case OfferTimedOut():
+                self._offering.timed_out(event)
+            case SubscribeReceived(peer, subscribe):
+                self._subscriptions.subscribe(peer, subscribe)
+            case SubscribeRefused(peer, error):
+                self._subscriptions.refuse(peer, error)
+            case FailoverTimedOut():
+                self._subscriptions.failover_timed_out(event)
+            case RegistrationReceived(peer, spec):
+                self._admission.register(peer, spec)
+            case ReregistrationReceived(peer, report):
+                self._admission.reregister(peer, report)
+            case AgentUpdateReceived():
+                self._admission.update(event)
+            case UnregistrationReceived(peer, agent_id):
+                self._admission.unregister(peer, agent_id)
+            case AgentPingsMissed(agent_id):
+                self._admission.pings_missed(agent_id)
+            case RegistryWritten(operation):
+                self._admission.written(operation)
+            case AgentsRecovered(agent_ids):
+                self._admission.recovered(agent_ids)
+            case ReregistrationTimedOut():
+                self._admission.reregistration_timed_out(event)
+            case ExecutorExited():
+                self._news.executor_exited(event)
+            case ExecutorMessageReceived():
+                self._news.executor_message(event)
+            case PeerLost():
+                self._peer_lost(event)
+            case _:
+                assert_never(event)
+
+    def _peer_lost(self, event: PeerLost) -> None:
+        framework = self.state.frameworks.at_peer(event.peer)
+        if framework is not None:
+            self._subscriptions.link_lost(framework)
+        agent = self.state.agents.at_peer(event.peer)
+        if agent is not None:
+            self._admission.link_lost(agent)
+
+    # Calls of schedulers -------------------------------------------------------------------------
+
+    def _call(self, event: CallReceived) -> None:
+        framework = self.state.frameworks.get(event.framework_id)
+        if framework is None or not framework.is_connected or framework.peer != event.peer:
+            return self.state.warn(
+                "call from a stranger",
+                f"{type(event.call).__name__} for framework {event.framework_id} from "
+                f"{event.peer}, where it is not subscribed",
+            )
+        return self._obey(framework, event.call)
+
+    def _obey(self, framework: FrameworkRecord, call: Call) -> None:
+        match call:
+            case Acknowledge():
+                self._news.acknowledge(framework, call)
+            case Accept():
+                self._launches.accept(framework, call)
+            case Decline():
+                self._offering.decline(framework, call)
+            case Kill():
+                self._news.kill(framework, call)
+            case Reconcile():
+                self._news.reconcile(framework, call)
+            case Revive():
+                self._offering.revive(framework, call)
+            case Suppress():
+                self._offering.suppress(framework, call)
+            case MessageExecutor():
+                self._news.message_executor(framework, call)
+            case ShutdownExecutor():
+                self._news.shut_down_executor(framework, call)
+            case UpdateFramework():
+                self._subscriptions.update(framework, call)
+            case Deactivate():
+                self._subscriptions.deactivate(framework)
+            case Teardown():
+                self._subscriptions.tear_down(framework)
+            case RequestResources(count):
+                self.state.warn(
+                    "resource request",
+                    f"framework {framework.framework_id} requests resources ({count} requests); "
+                    "requests are only logged",
+                )
+            case UnsupportedCall(name):
+                self.state.warn(
+                    "unsupported call",
+                    f"call {name} of framework {framework.framework_id} is not supported by this "
+                    "master and was ignored",
+                )
+            case _:
+                assert_never(call)
+
+    # Checking ------------------------------------------------------------------------------------
+
+    def check_invariants(self) -> None:
+        """Check the books against each other; for tests and simulation.
+
+        Raises:
+            InvariantBroken: offers or usage exceed an agent, an index is wrong, a list too long.
+        """
+        state = self.state
+        state.frameworks.check_invariants()
+        state.agents.check_invariants()
+        state.tasks.check_invariants()
+        state.offers.check_invariants()
+        for task in state.tasks:
+            if state.agents.registered_or_none(task.agent_id) is None:
+                raise InvariantBroken(f"task {task.task_id} is live on an absent agent")
+            if state.frameworks.get(task.framework_id) is None:
+                raise InvariantBroken(f"task {task.task_id} is live without its framework")
+        for agent in state.agents:
+            offers = state.offers.of_agent(agent.agent_id)
+            if offers and not agent.is_connected:
+                raise InvariantBroken(f"agent {agent.agent_id} is offered but not connected")
+            used = sum(state.used_on(agent).values(), start=EMPTY)
+            offered = sum((offer.resources for offer in offers), start=EMPTY)
+            # A returning agent may report more than it has; then nothing of it may be offered.
+            if agent.spec.total.contains(used) or offers:
+                if not agent.spec.total.contains(used + offered):
+                    raise InvariantBroken(f"agent {agent.agent_id} is overbooked")
+
+
+__all__ = ["MasterCore"]

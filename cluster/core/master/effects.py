@@ -1,0 +1,320 @@
+"""What a master does in answer to an event. Effects are carried out in the order given.
+
+Effects that name a peer are messages; ``cluster.wire.master`` says how each looks.
+"""
+
+from dataclasses import dataclass
+
+from cluster.core.master.events import MasterEvent
+from cluster.core.master.registry import RegistryOperation
+from cluster.model.agents import AgentSpec
+from cluster.model.frameworks import FrameworkSpec
+from cluster.model.ids import AgentId, ExecutorId, FrameworkId, OfferId, TaskId
+from cluster.model.offers import Offer
+from cluster.model.peers import PeerId
+from cluster.model.tasks import StatusReport, TaskSpec
+
+# Messages to schedulers ------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class SendRegistered:
+    """``again`` chooses "reregistered"."""
+
+    peer: PeerId
+    framework_id: FrameworkId
+    again: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SendFrameworkError:
+    peer: PeerId
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class OfferDraft:
+    """One offer and what its framework is told about the agent."""
+
+    offer: Offer
+    agent: AgentSpec
+    agent_peer: PeerId
+    executor_ids: tuple[ExecutorId, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SendOffers:
+    peer: PeerId
+    framework: FrameworkSpec
+    offers: tuple[OfferDraft, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SendRescind:
+    peer: PeerId
+    offer_id: OfferId
+
+
+@dataclass(frozen=True, slots=True)
+class SendReport:
+    """``at_s`` is the time stamp of the status."""
+
+    peer: PeerId
+    report: StatusReport
+    at_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class SendAgentLost:
+    peer: PeerId
+    agent_id: AgentId
+
+
+@dataclass(frozen=True, slots=True)
+class Forward:
+    """Pass a peer's message on unchanged, to a scheduler or an agent."""
+
+    peer: PeerId
+    payload: object
+
+
+# Messages to agents ----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class SendAgentRegistered:
+    peer: PeerId
+    agent_id: AgentId
+
+
+@dataclass(frozen=True, slots=True)
+class MissingTasks:
+    """Tasks of one framework that an agent should have and did not report."""
+
+    framework_id: FrameworkId
+    framework: FrameworkSpec
+    reports: tuple[StatusReport, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SendAgentReregistered:
+    peer: PeerId
+    agent_id: AgentId
+    missing: tuple[MissingTasks, ...]
+    at_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class SendAgentShutdown:
+    peer: PeerId
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class SendRunTask:
+    """``role``: the role of the offer, to which the resources are allocated."""
+
+    peer: PeerId
+    framework_id: FrameworkId
+    framework: FrameworkSpec
+    framework_peer: PeerId | None
+    task: TaskSpec
+    role: str
+    resource_version: bytes | None
+    launch_executor: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SendKillTask:
+    peer: PeerId
+    framework_id: FrameworkId
+    task_id: TaskId
+    policy: object | None
+
+
+@dataclass(frozen=True, slots=True)
+class SendAcknowledgement:
+    peer: PeerId
+    agent_id: AgentId
+    framework_id: FrameworkId
+    task_id: TaskId
+    uuid: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class SendShutdownFramework:
+    peer: PeerId
+    framework_id: FrameworkId
+
+
+@dataclass(frozen=True, slots=True)
+class SendShutdownExecutor:
+    peer: PeerId
+    framework_id: FrameworkId
+    executor_id: ExecutorId
+
+
+@dataclass(frozen=True, slots=True)
+class SendUpdateFramework:
+    peer: PeerId
+    framework_id: FrameworkId
+    framework: FrameworkSpec
+    framework_peer: PeerId | None
+
+
+@dataclass(frozen=True, slots=True)
+class SendToExecutor:
+    peer: PeerId
+    agent_id: AgentId
+    framework_id: FrameworkId
+    executor_id: ExecutorId
+    data: bytes
+
+
+# Orders to the master's own surroundings -------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """Be told when the peer can no longer be reached."""
+
+    peer: PeerId
+
+
+@dataclass(frozen=True, slots=True)
+class StartObserver:
+    """Begin to ping the agent; an observer of an earlier connection ends."""
+
+    agent_id: AgentId
+    peer: PeerId
+
+
+@dataclass(frozen=True, slots=True)
+class TellObserver:
+    """Whether pings shall say that the master counts the agent as connected."""
+
+    agent_id: AgentId
+    connected: bool
+
+
+@dataclass(frozen=True, slots=True)
+class StopObserver:
+    agent_id: AgentId
+
+
+@dataclass(frozen=True, slots=True)
+class FailoverTimer:
+    framework_id: FrameworkId
+
+
+@dataclass(frozen=True, slots=True)
+class ReregistrationTimer:
+    agent_id: AgentId
+
+
+@dataclass(frozen=True, slots=True)
+class OfferTimer:
+    offer_id: OfferId
+
+
+TimerKey = FailoverTimer | ReregistrationTimer | OfferTimer
+
+
+@dataclass(frozen=True, slots=True)
+class StartTimer:
+    """Feed ``event`` back after ``delay_s``; a running timer with the same key is replaced."""
+
+    key: TimerKey
+    delay_s: float
+    event: MasterEvent
+
+
+@dataclass(frozen=True, slots=True)
+class CancelTimer:
+    key: TimerKey
+
+
+@dataclass(frozen=True, slots=True)
+class WriteRegistry:
+    """Make the operation durable, then feed back ``RegistryWritten``."""
+
+    operation: RegistryOperation
+
+
+@dataclass(frozen=True, slots=True)
+class RequestAllocationRun:
+    """Feed back ``AllocationDue`` once everything that waits in the mailbox now is done."""
+
+
+@dataclass(frozen=True, slots=True)
+class Warn:
+    """Something was refused or ignored. ``subject`` groups repetitions of one complaint."""
+
+    subject: str
+    text: str
+
+
+MasterEffect = (
+    SendRegistered
+    | SendFrameworkError
+    | SendOffers
+    | SendRescind
+    | SendReport
+    | SendAgentLost
+    | Forward
+    | SendAgentRegistered
+    | SendAgentReregistered
+    | SendAgentShutdown
+    | SendRunTask
+    | SendKillTask
+    | SendAcknowledgement
+    | SendShutdownFramework
+    | SendShutdownExecutor
+    | SendUpdateFramework
+    | SendToExecutor
+    | Link
+    | StartObserver
+    | TellObserver
+    | StopObserver
+    | StartTimer
+    | CancelTimer
+    | WriteRegistry
+    | RequestAllocationRun
+    | Warn
+)
+
+__all__ = [
+    "CancelTimer",
+    "FailoverTimer",
+    "Forward",
+    "Link",
+    "MasterEffect",
+    "MissingTasks",
+    "OfferDraft",
+    "OfferTimer",
+    "RequestAllocationRun",
+    "ReregistrationTimer",
+    "SendAcknowledgement",
+    "SendAgentLost",
+    "SendAgentRegistered",
+    "SendAgentReregistered",
+    "SendAgentShutdown",
+    "SendFrameworkError",
+    "SendKillTask",
+    "SendOffers",
+    "SendRegistered",
+    "SendReport",
+    "SendRescind",
+    "SendRunTask",
+    "SendShutdownExecutor",
+    "SendShutdownFramework",
+    "SendToExecutor",
+    "SendUpdateFramework",
+    "StartObserver",
+    "StartTimer",
+    "StopObserver",
+    "TellObserver",
+    "TimerKey",
+    "Warn",
+    "WriteRegistry",
+]

@@ -1,0 +1,198 @@
+"""What can happen to a master. Every event is a fact; ``peer`` says who told it."""
+
+from dataclasses import dataclass
+
+from cluster.core.master.registry import RegistryOperation
+from cluster.model.agents import AgentReport, AgentSpec
+from cluster.model.calls import Call, Subscribe
+from cluster.model.ids import AgentId, ExecutorId, FrameworkId, OfferId
+from cluster.model.peers import PeerId
+from cluster.model.tasks import StatusUpdate
+
+# From schedulers -------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class SubscribeReceived:
+    peer: PeerId
+    subscribe: Subscribe
+
+
+@dataclass(frozen=True, slots=True)
+class SubscribeRefused:
+    """A subscription that breaks a rule by itself; ``error`` names the field and the rule."""
+
+    peer: PeerId
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class CallReceived:
+    """``call`` is already well formed; whether ``peer`` may make it is decided by the core."""
+
+    peer: PeerId
+    framework_id: FrameworkId
+    call: Call
+
+
+# From agents -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class RegistrationReceived:
+    """An agent without an id wants to be admitted."""
+
+    peer: PeerId
+    spec: AgentSpec
+
+
+@dataclass(frozen=True, slots=True)
+class ReregistrationReceived:
+    peer: PeerId
+    report: AgentReport
+
+
+@dataclass(frozen=True, slots=True)
+class AgentUpdateReceived:
+    """``resource_version`` None: the agent named none."""
+
+    peer: PeerId
+    agent_id: AgentId
+    resource_version: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class UnregistrationReceived:
+    peer: PeerId
+    agent_id: AgentId
+
+
+@dataclass(frozen=True, slots=True)
+class StatusUpdateReceived:
+    peer: PeerId
+    update: StatusUpdate
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutorExited:
+    """``status`` is the wait status; ``payload`` goes on to the framework."""
+
+    peer: PeerId
+    agent_id: AgentId
+    framework_id: FrameworkId
+    executor_id: ExecutorId
+    payload: object
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutorMessageReceived:
+    peer: PeerId
+    agent_id: AgentId
+    framework_id: FrameworkId
+    payload: object
+
+
+# From the master's own surroundings ------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class PeerLost:
+    """The link to a peer broke: it may be gone or merely unreachable."""
+
+    peer: PeerId
+
+
+@dataclass(frozen=True, slots=True)
+class AgentPingsMissed:
+    """So many pings in a row went unanswered that the agent is given up."""
+
+    agent_id: AgentId
+
+
+@dataclass(frozen=True, slots=True)
+class RegistryWritten:
+    """A registry operation is durable."""
+
+    operation: RegistryOperation
+
+
+@dataclass(frozen=True, slots=True)
+class AgentsRecovered:
+    """Agents that an earlier master admitted, as read from the registry."""
+
+    agent_ids: tuple[AgentId, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FailoverTimedOut:
+    framework_id: FrameworkId
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReregistrationTimedOut:
+    """A disconnected agent (or one known from the registry, generation -1) did not come back."""
+
+    agent_id: AgentId
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class OfferTimedOut:
+    offer_id: OfferId
+
+
+@dataclass(frozen=True, slots=True)
+class AllocationDue:
+    """The run asked for by ``RequestAllocationRun``."""
+
+
+@dataclass(frozen=True, slots=True)
+class AllocationIntervalElapsed:
+    pass
+
+
+MasterEvent = (
+    SubscribeReceived
+    | SubscribeRefused
+    | CallReceived
+    | RegistrationReceived
+    | ReregistrationReceived
+    | AgentUpdateReceived
+    | UnregistrationReceived
+    | StatusUpdateReceived
+    | ExecutorExited
+    | ExecutorMessageReceived
+    | PeerLost
+    | AgentPingsMissed
+    | RegistryWritten
+    | AgentsRecovered
+    | FailoverTimedOut
+    | ReregistrationTimedOut
+    | OfferTimedOut
+    | AllocationDue
+    | AllocationIntervalElapsed
+)
+
+__all__ = [
+    "AgentPingsMissed",
+    "AgentUpdateReceived",
+    "AgentsRecovered",
+    "AllocationDue",
+    "AllocationIntervalElapsed",
+    "CallReceived",
+    "ExecutorExited",
+    "ExecutorMessageReceived",
+    "FailoverTimedOut",
+    "MasterEvent",
+    "OfferTimedOut",
+    "PeerLost",
+    "RegistrationReceived",
+    "RegistryWritten",
+    "ReregistrationReceived",
+    "ReregistrationTimedOut",
+    "StatusUpdateReceived",
+    "SubscribeReceived",
+    "SubscribeRefused",
+    "UnregistrationReceived",
+]

@@ -1,0 +1,133 @@
+"""How the allocator's decisions become offers, and how frameworks refuse or silence them.
+
+Source: master.md §5, allocator.md §2 and §4.
+"""
+
+from cluster.core.allocator.events import (
+    Allocation,
+    IntervalElapsed,
+    OffersRevived,
+    OffersSuppressed,
+)
+from cluster.core.master.effects import (
+    OfferDraft,
+    OfferTimer,
+    RequestAllocationRun,
+    SendOffers,
+    StartTimer,
+)
+from cluster.core.master.events import OfferTimedOut
+from cluster.core.master.frameworks import FrameworkRecord
+from cluster.core.master.state import MasterState
+from cluster.model.calls import Decline, Revive, Suppress
+from cluster.model.ids import FrameworkId
+from cluster.model.offers import Offer
+
+
+class Offering:
+    """Allocation runs and the calls about offers, acting on the shared books."""
+
+    def __init__(self, state: MasterState) -> None:
+        self._state = state
+        self._run_requested = False
+
+    # Allocation runs -----------------------------------------------------------------------------
+
+    def request_run(self) -> None:
+        """Ask for a run when the allocator has something to do and none is under way."""
+        if self._state.allocator.has_candidates and not self._run_requested:
+            self._run_requested = True
+            self._state.emit(RequestAllocationRun())
+
+    def interval_elapsed(self) -> None:
+        self._state.allocator.handle(IntervalElapsed(), self._state.now_s)
+
+    def run(self) -> None:
+        """Turn one run of the allocator into offers, one message per framework."""
+        self._run_requested = False
+        drafts: dict[FrameworkId, list[OfferDraft]] = {}
+        for allocation in self._state.allocator.allocate(self._state.now_s):
+            draft = self._draft(allocation)
+            if draft is not None:
+                drafts.setdefault(allocation.framework_id, []).append(draft)
+        for framework_id, offers in drafts.items():
+            framework = self._state.frameworks.get(framework_id)
+            assert framework is not None
+            assert framework.peer is not None
+            self._state.emit(SendOffers(framework.peer, framework.spec, tuple(offers)))
+
+    def _draft(self, allocation: Allocation) -> OfferDraft | None:
+        """Enter one offer; None when its framework or agent cannot take part any more."""
+        state = self._state
+        resources = allocation.resources.unallocated()
+        framework = state.frameworks.get(allocation.framework_id)
+        agent = state.agents.get(allocation.agent_id)
+        if framework is None or not framework.is_active or agent is None or not agent.is_connected:
+            state.release(allocation.framework_id, allocation.role, allocation.agent_id, resources)
+            return None
+        offer = Offer(
+            state.name_offer(),
+            allocation.framework_id,
+            allocation.agent_id,
+            allocation.role,
+            resources,
+        )
+        state.offers.add(offer)
+        if state.options.offer_timeout_s is not None:
+            state.emit(
+                StartTimer(
+                    OfferTimer(offer.offer_id),
+                    state.options.offer_timeout_s,
+                    OfferTimedOut(offer.offer_id),
+                )
+            )
+        mine = (executor for owner, executor in agent.executors if owner == offer.framework_id)
+        return OfferDraft(offer, agent.spec, agent.peer, tuple(mine))
+
+    # Refusing and silencing ----------------------------------------------------------------------
+
+    def decline(self, framework: FrameworkRecord, call: Decline) -> None:
+        for offer_id in call.offer_ids:
+            offer = self._state.offers.get(offer_id)
+            if offer is None or offer.framework_id != framework.framework_id:
+                self._state.warn(
+                    "decline of unknown offer",
+                    f"framework {framework.framework_id} declines unknown offer {offer_id}",
+                )
+                continue
+            self._state.forget_offer(offer)
+            self._state.release(
+                offer.framework_id, offer.role, offer.agent_id, offer.resources, call.refuse_s
+            )
+
+    def timed_out(self, event: OfferTimedOut) -> None:
+        offer = self._state.offers.get(event.offer_id)
+        if offer is not None:
+            self._state.withdraw(offer, tell=True)
+
+    def revive(self, framework: FrameworkRecord, call: Revive) -> None:
+        if self._knows_roles(framework, call.roles, "revive"):
+            framework.suppressed_roles -= set(call.roles or framework.spec.roles)
+            self._state.allocator.handle(
+                OffersRevived(framework.framework_id, call.roles), self._state.now_s
+            )
+
+    def suppress(self, framework: FrameworkRecord, call: Suppress) -> None:
+        if self._knows_roles(framework, call.roles, "suppress"):
+            framework.suppressed_roles |= set(call.roles or framework.spec.roles)
+            self._state.allocator.handle(
+                OffersSuppressed(framework.framework_id, call.roles), self._state.now_s
+            )
+
+    def _knows_roles(self, framework: FrameworkRecord, roles: tuple[str, ...], what: str) -> bool:
+        strange = [role for role in roles if role not in framework.spec.roles]
+        if strange:
+            self._state.warn(
+                f"{what} of foreign role",
+                f"framework {framework.framework_id} asks to {what} roles it does not have: "
+                f"{', '.join(strange)}",
+            )
+        return not strange
+
+
+__all__ = ["Offering"]

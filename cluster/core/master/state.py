@@ -1,0 +1,219 @@
+"""Everything the master knows, and the few steps that all of its stories share.
+
+The stories (``subscriptions``, ``admission``, ``launches``, ``offering``, ``news``) decide; this
+class keeps the books and the allocator in step, so that every resource is free, offered or used.
+"""
+
+from dataclasses import dataclass
+
+from cluster.core.allocator import Allocator
+from cluster.core.allocator.events import ResourcesRecovered
+from cluster.core.master.agents import AgentBook, AgentRecord, AgentStanding
+from cluster.core.master.effects import (
+    CancelTimer,
+    MasterEffect,
+    OfferTimer,
+    SendReport,
+    SendRescind,
+    Warn,
+)
+from cluster.core.master.frameworks import FrameworkBook, FrameworkRecord
+from cluster.core.master.offers import OfferBook
+from cluster.core.master.registry import Registry
+from cluster.core.master.tasks import TaskBook, TaskRecord
+from cluster.model.ids import AgentId, FrameworkId, MasterId, OfferId
+from cluster.model.offers import Offer
+from cluster.model.resources import EMPTY, Resources
+from cluster.model.task_states import TaskState, UpdateReason
+from cluster.model.tasks import StatusReport
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MasterOptions:
+    """Limits and waits; all times in seconds.
+
+    Attributes:
+        offer_timeout_s: how long an offer stays valid; None for ever.
+        allowed_roles: None allows every role.
+    """
+
+    offer_timeout_s: float | None = None
+    agent_reregister_timeout_s: float = 600.0
+    allowed_roles: frozenset[str] | None = None
+    root_submissions: bool = True
+    completed_frameworks_max: int = 50
+    completed_tasks_per_framework_max: int = 1000
+    unreachable_tasks_per_framework_max: int = 1000
+
+
+class MasterState:
+    """The books of one master. ``now_s`` is the time of the event being handled."""
+
+    def __init__(self, master_id: MasterId, options: MasterOptions, allocator: Allocator) -> None:
+        self.master_id = master_id
+        self.options = options
+        self.allocator = allocator
+        self.now_s = 0.0
+        self.frameworks = FrameworkBook(options.completed_frameworks_max)
+        self.agents = AgentBook()
+        self.tasks = TaskBook(
+            options.completed_tasks_per_framework_max, options.unreachable_tasks_per_framework_max
+        )
+        self.offers = OfferBook()
+        self.registry = Registry()
+        self._outbox: list[MasterEffect] = []
+        self._frameworks_named = 0
+        self._agents_named = 0
+        self._offers_named = 0
+
+    # Effects and names ---------------------------------------------------------------------------
+
+    def emit(self, effect: MasterEffect) -> None:
+        """Order something; effects are carried out in the order of these calls."""
+        self._outbox.append(effect)
+
+    def warn(self, subject: str, text: str) -> None:
+        self._outbox.append(Warn(subject, text))
+
+    def take_effects(self) -> list[MasterEffect]:
+        effects, self._outbox = self._outbox, []
+        return effects
+
+    def name_framework(self) -> FrameworkId:
+        """A new id; one that a peer has made up or brought along is passed over."""
+        while True:
+            name = FrameworkId(f"{self.master_id}-{self._frameworks_named:04d}")
+            self._frameworks_named += 1
+            if self.frameworks.get(name) is None and not self.frameworks.is_completed(name):
+                return name
+
+    def name_agent(self) -> AgentId:
+        """A new id; one that a peer has made up or brought along is passed over."""
+        while True:
+            name = AgentId(f"{self.master_id}-S{self._agents_named}")
+            self._agents_named += 1
+            if self.agents.get(name) is None and self.standing(name) is AgentStanding.UNKNOWN:
+                return name
+
+    def name_offer(self) -> OfferId:
+        name = OfferId(f"{self.master_id}-O{self._offers_named}")
+        self._offers_named += 1
+        return name
+
+    # Resources -----------------------------------------------------------------------------------
+
+    def release(
+        self,
+        framework_id: FrameworkId,
+        role: str,
+        agent_id: AgentId,
+        resources: Resources,
+        refuse_s: float | None = None,
+    ) -> None:
+        """Tell the allocator that resources are free again; ``refuse_s`` None sets no filter."""
+        if resources:
+            self.allocator.handle(
+                ResourcesRecovered(framework_id, role, agent_id, resources, refuse_s), self.now_s
+            )
+
+    def release_task(self, task: TaskRecord) -> None:
+        self.release(task.framework_id, task.role, task.agent_id, task.resources)
+
+    def withdraw(self, offer: Offer, *, tell: bool) -> None:
+        """End an offer that its framework did not use; no filter comes of it."""
+        self.forget_offer(offer)
+        self.release(offer.framework_id, offer.role, offer.agent_id, offer.resources)
+        framework = self.frameworks.get(offer.framework_id)
+        if tell and framework is not None and framework.is_connected and framework.peer:
+            self.emit(SendRescind(framework.peer, offer.offer_id))
+
+    def forget_offer(self, offer: Offer) -> None:
+        """Take an offer out of the book; what becomes of its resources is the caller's business."""
+        self.offers.remove(offer)
+        if self.options.offer_timeout_s is not None:
+            self.emit(CancelTimer(OfferTimer(offer.offer_id)))
+
+    def drop_executors(self, agent: AgentRecord, framework_id: FrameworkId | None = None) -> None:
+        """Forget the executors of one framework (or of all) on an agent and free what they held."""
+        for key in list(agent.executors):
+            if framework_id is None or key[0] == framework_id:
+                executor = agent.executors.pop(key)
+                self.release(key[0], executor.role, agent.agent_id, executor.spec.resources)
+
+    # Tasks ---------------------------------------------------------------------------------------
+
+    def report_to(self, framework: FrameworkRecord, report: StatusReport) -> None:
+        """Send news made by the master, if the framework can be reached."""
+        if framework.is_connected and framework.peer is not None:
+            self.emit(SendReport(framework.peer, report, self.now_s))
+
+    def report_task(
+        self,
+        task: TaskRecord,
+        reason: UpdateReason,
+        message: str,
+        *,
+        unreachable_time_s: float | None = None,
+    ) -> None:
+        """Tell the task's framework the state that the master has recorded."""
+        framework = self.frameworks.get(task.framework_id)
+        if framework is None:
+            return
+        self.report_to(
+            framework,
+            StatusReport(
+                framework_id=task.framework_id,
+                agent_id=task.agent_id,
+                task_id=task.task_id,
+                executor_id=task.executor_id,
+                state=task.state,
+                reason=reason,
+                message=message,
+                unreachable_time_s=unreachable_time_s,
+                detail=task.last_note if reason is UpdateReason.AGENT_REREGISTERED else None,
+            ),
+        )
+
+    def record_state(self, task: TaskRecord, state: TaskState) -> None:
+        """Record a reported state and free the resources with the first terminal one."""
+        if task.report_state(state):
+            self.release_task(task)
+
+    def complete_task(self, task: TaskRecord) -> None:
+        """The task is over for good; whatever it still holds becomes free."""
+        if task.holds_resources:
+            task.holds_resources = False
+            self.release_task(task)
+        self.tasks.complete(task)
+        agent = self.agents.get(task.agent_id)
+        if agent is not None:
+            agent.pending_kills.pop(task.key, None)
+
+    # Questions -----------------------------------------------------------------------------------
+
+    def standing(self, agent_id: AgentId) -> AgentStanding:
+        """How the agent stands, as far as a question about one of its tasks goes."""
+        if self.agents.registered_or_none(agent_id) is not None:
+            return AgentStanding.REGISTERED
+        if self.agents.is_recovered(agent_id):
+            return AgentStanding.RECOVERED
+        if agent_id in self.registry.unreachable:
+            return AgentStanding.UNREACHABLE
+        if agent_id in self.registry.gone:
+            return AgentStanding.GONE
+        return AgentStanding.UNKNOWN
+
+    def used_on(self, agent: AgentRecord) -> dict[tuple[FrameworkId, str], Resources]:
+        """What tasks and executors hold on an agent, by framework and role."""
+        used: dict[tuple[FrameworkId, str], Resources] = {}
+        for task in self.tasks.of_agent(agent.agent_id):
+            if task.holds_resources:
+                owner = (task.framework_id, task.role)
+                used[owner] = used.get(owner, EMPTY) + task.resources
+        for (framework_id, _), executor in agent.executors.items():
+            owner = (framework_id, executor.role)
+            used[owner] = used.get(owner, EMPTY) + executor.spec.resources
+        return used
+
+
+__all__ = ["MasterOptions", "MasterState"]

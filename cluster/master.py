@@ -1,0 +1,627 @@
+"""The master as an actor: messages in, decisions by ``MasterCore``, messages out.
+
+This file is an overview: which messages are served, what each becomes, how each effect is carried
+out. Policy is in ``cluster.core.master``, rules for input in ``cluster.validation``, the look of
+messages in ``cluster.wire``.
+"""
+
+import logging
+import socket
+import sys
+import uuid
+from collections.abc import Callable, Sequence
+from functools import lru_cache, partial
+from typing import assert_never
+
+from aiohttp import web
+
+from actorproc import PID, Process, Timer
+from cluster import VERSION
+from cluster.agent_observer import AgentObserver
+from cluster.complaints import Complaints
+from cluster.core.allocator import (
+    HierarchicalAllocator,
+    WeightsUpdated,
+)
+from cluster.core.master.core import MasterCore
+from cluster.core.master.effects import (
+    CancelTimer,
+    Forward,
+    Link,
+    MasterEffect,
+    RequestAllocationRun,
+    SendAcknowledgement,
+    SendAgentLost,
+    SendAgentRegistered,
+    SendAgentReregistered,
+    SendAgentShutdown,
+    SendFrameworkError,
+    SendKillTask,
+    SendOffers,
+    SendRegistered,
+    SendReport,
+    SendRescind,
+    SendRunTask,
+    SendShutdownExecutor,
+    SendShutdownFramework,
+    SendToExecutor,
+    SendUpdateFramework,
+    StartObserver,
+    StartTimer,
+    StopObserver,
+    TellObserver,
+    TimerKey,
+    Warn,
+    WriteRegistry,
+)
+from cluster.core.master.events import (
+    AgentPingsMissed,
+    AgentUpdateReceived,
+    AllocationDue,
+    AllocationIntervalElapsed,
+    CallReceived,
+    ExecutorExited,
+    ExecutorMessageReceived,
+    MasterEvent,
+    PeerLost,
+    RegistrationReceived,
+    RegistryWritten,
+    ReregistrationReceived,
+    StatusUpdateReceived,
+    SubscribeReceived,
+    SubscribeRefused,
+    UnregistrationReceived,
+)
+from cluster.core.master.registry import RegistryOperation
+from cluster.daemon import listening_ip, run_daemon
+from cluster.master_flags import MasterConfig
+from cluster.master_options import allocator_options, master_options, role_weights
+from cluster.master_summary import state_summary
+from cluster.model.calls import (
+    Accept,
+    Acknowledge,
+    Call,
+    Deactivate,
+    Launch,
+    MessageExecutor,
+    Reconcile,
+    RequestResources,
+    Revive,
+    Teardown,
+)
+from cluster.model.ids import AgentId, ExecutorId, FrameworkId, MasterId, TaskId
+from cluster.model.peers import PeerId
+from cluster.registrar import InMemoryRegistrar, Registrar
+from cluster.validation import calls
+from cluster.validation.agent import registration_error, reregistration_error
+from cluster.wire import master as wire
+from cluster.wire import master_intake as intake
+from cluster.wire.pb import authentication_pb2 as authentication
+from cluster.wire.pb import mesos_pb2 as mesos
+from cluster.wire.pb import messages_pb2 as internal
+from cluster.wire.pb import scheduler_pb2 as scheduler
+
+PROCESS_ID = "master"
+PEERS_CACHED_MAX = 65_536
+
+logger = logging.getLogger(__name__)
+
+
+class Master(Process):
+    """The leading master.
+
+    Args:
+        config: its flags.
+        master_id: prefix of all ids it gives; a random UUID by default.
+        hostname: how it is published; by default the flag's, else the address it listens on.
+        registrar: where admitted agents are remembered.
+    """
+
+    def __init__(
+        self,
+        config: MasterConfig,
+        *,
+        master_id: str | None = None,
+        hostname: str | None = None,
+        registrar: Registrar | None = None,
+    ) -> None:
+        super().__init__(PROCESS_ID)
+        self._config = config
+        self._master_id = MasterId(master_id or str(uuid.uuid4()))
+        self._hostname = hostname or config.hostname
+        self._registrar = registrar or InMemoryRegistrar()
+        self._options = master_options(config)
+        self._allocator_options = allocator_options(config)
+        self._weights = role_weights(config)
+        self._complaints = Complaints()
+        self._named_timers: dict[TimerKey, Timer] = {}
+        self._observers: dict[AgentId, AgentObserver] = {}
+        self._observers_made = 0
+
+    @property
+    def core(self) -> MasterCore:
+        """The books, for endpoints and tests; valid once spawned."""
+        return self._core
+
+    # Table of contents ---------------------------------------------------------------------------
+
+    def initialize(self) -> None:
+        self._become_leader()
+        self._install_scheduler_messages()
+        self._install_legacy_scheduler_messages()
+        self._install_agent_messages()
+        self.route("/health", self._serve_health, help="200 when the master is up")
+        self.route("/version", self._serve_version, help="the version as JSON")
+        self.route("/state", self._serve_state, help="frameworks, agents and task counts as JSON")
+        self.delay(self._config.allocation_interval_s, self._on_interval)
+
+    def _install_scheduler_messages(self) -> None:
+        self.install(scheduler.Call, self._on_call)
+        self.install(internal.DeactivateFrameworkMessage, self._on_deactivate_framework)
+        self.install(internal.SubmitSchedulerRequest, self._on_submit_scheduler)
+        self.install(authentication.AuthenticateMessage, self._on_authenticate)
+
+    def _install_legacy_scheduler_messages(self) -> None:
+        self.install(internal.RegisterFrameworkMessage, self._on_register_framework)
+        self.install(internal.ReregisterFrameworkMessage, self._on_reregister_framework)
+        self.install(internal.UnregisterFrameworkMessage, self._on_unregister_framework)
+        self.install(internal.ResourceRequestMessage, self._on_resource_request)
+        self.install(internal.LaunchTasksMessage, self._on_launch_tasks)
+        self.install(internal.ReviveOffersMessage, self._on_revive_offers)
+        self.install(internal.KillTaskMessage, self._on_kill_task)
+        self.install(internal.StatusUpdateAcknowledgementMessage, self._on_acknowledgement)
+        self.install(internal.ReconcileTasksMessage, self._on_reconcile_tasks)
+        self.install(internal.FrameworkToExecutorMessage, self._on_framework_message)
+
+    def _install_agent_messages(self) -> None:
+        self.install(internal.RegisterSlaveMessage, self._on_register_agent)
+        self.install(internal.ReregisterSlaveMessage, self._on_reregister_agent)
+        self.install(internal.UnregisterSlaveMessage, self._on_unregister_agent)
+        self.install(internal.UpdateSlaveMessage, self._on_update_agent)
+        self.install(internal.StatusUpdateMessage, self._on_status_update)
+        self.install(internal.ExitedExecutorMessage, self._on_exited_executor)
+        self.install(internal.ExecutorToFrameworkMessage, self._on_executor_message)
+        self.install(internal.UpdateOperationStatusMessage, self._on_operation_status)
+
+    def _become_leader(self) -> None:
+        """A single master leads from its start."""
+        address = self.pid.address
+        allocator = HierarchicalAllocator(self._allocator_options, self.runtime.rng("allocator"))
+        if self._weights:
+            allocator.handle(WeightsUpdated(self._weights), self.clock.now_s())
+        self._core = MasterCore(self._master_id, self._options, allocator)
+        self._started_s = self.clock.now_s()
+        self._info = wire.master_info(
+            self._master_id,
+            address.ip,
+            address.port,
+            pid=str(self.pid),
+            hostname=self._hostname or address.ip,
+            version=VERSION,
+        )
+        logger.info("master %s leads at %s", self._master_id, self.pid)
+
+    # Messages of schedulers ----------------------------------------------------------------------
+
+    def _on_call(self, sender: PID, call: scheduler.Call) -> None:
+        if call.type == scheduler.Call.SUBSCRIBE:
+            self._subscribe(sender, call.subscribe, call.framework_id.value)
+        elif not call.framework_id.value:
+            self._complain("call without framework id", f"a call of {sender} names no framework")
+        else:
+            self._call(sender, call.framework_id, calls.read_call(call))
+
+    def _subscribe(
+        self, sender: PID, subscribe: scheduler.Call.Subscribe, framework_id: str = ""
+    ) -> None:
+        if subscribe.offer_constraints.role_constraints:
+            self._complain(
+                "offer constraints",
+                f"{sender} sets offer constraints, which this master does not apply: it may be "
+                "offered more than it wants",
+            )
+        match calls.read_subscribe(subscribe, framework_id):
+            case str(error):
+                self._tell(sender, SubscribeRefused, error)
+            case value:
+                self._tell(sender, SubscribeReceived, value)
+
+    def _call(self, sender: PID, framework_id: mesos.FrameworkID, call: Call | str) -> None:
+        if isinstance(call, str):
+            self._complain("malformed call", f"call of framework {framework_id.value}: {call}")
+            return
+        name = FrameworkId(framework_id.value)
+        self._tell(sender, CallReceived, name, call)
+
+    def _on_deactivate_framework(
+        self, sender: PID, message: internal.DeactivateFrameworkMessage
+    ) -> None:
+        self._call(sender, message.framework_id, Deactivate())
+
+    def _on_submit_scheduler(self, sender: PID, message: internal.SubmitSchedulerRequest) -> None:
+        self.send(sender, internal.SubmitSchedulerResponse(okay=False))
+
+    def _on_authenticate(self, sender: PID, message: authentication.AuthenticateMessage) -> None:
+        """Nobody needs to authenticate; a peer that wants to learns that it cannot."""
+        error = "this master has no authenticator"
+        self._complain("authentication", f"{sender} wants to authenticate, but {error}")
+        self.send(sender, authentication.AuthenticationErrorMessage(error=error))
+
+    # Legacy messages of schedulers ---------------------------------------------------------------
+
+    def _on_register_framework(
+        self, sender: PID, message: internal.RegisterFrameworkMessage
+    ) -> None:
+        if message.framework.id.value:
+            error = "framework.id: must not be set in a first registration"
+            self._tell(sender, SubscribeRefused, error)
+        else:
+            self._subscribe(sender, scheduler.Call.Subscribe(framework_info=message.framework))
+
+    def _on_reregister_framework(
+        self, sender: PID, message: internal.ReregisterFrameworkMessage
+    ) -> None:
+        if not message.framework.id.value:
+            error = "framework.id: must be set in a re-registration"
+            self._tell(sender, SubscribeRefused, error)
+        else:
+            self._subscribe(
+                sender,
+                scheduler.Call.Subscribe(framework_info=message.framework, force=message.failover),
+            )
+
+    def _on_unregister_framework(
+        self, sender: PID, message: internal.UnregisterFrameworkMessage
+    ) -> None:
+        self._call(sender, message.framework_id, Teardown())
+
+    def _on_resource_request(self, sender: PID, message: internal.ResourceRequestMessage) -> None:
+        self._call(sender, message.framework_id, RequestResources(len(message.requests)))
+
+    def _on_launch_tasks(self, sender: PID, message: internal.LaunchTasksMessage) -> None:
+        tasks = tuple(calls.read_task(info) for info in message.tasks)
+        accept = Accept(
+            calls.offer_ids(message.offer_ids),
+            (Launch(tasks),) if tasks else (),
+            message.filters.refuse_seconds,
+        )
+        self._call(sender, message.framework_id, accept)
+
+    def _on_revive_offers(self, sender: PID, message: internal.ReviveOffersMessage) -> None:
+        self._call(sender, message.framework_id, Revive(tuple(message.roles)))
+
+    def _on_kill_task(self, sender: PID, message: internal.KillTaskMessage) -> None:
+        kill = scheduler.Call.Kill(task_id=message.task_id)
+        if message.HasField("kill_policy"):
+            kill.kill_policy.CopyFrom(message.kill_policy)
+        self._call(sender, message.framework_id, calls.read_kill(kill))
+
+    def _on_acknowledgement(
+        self, sender: PID, message: internal.StatusUpdateAcknowledgementMessage
+    ) -> None:
+        acknowledge = Acknowledge(
+            AgentId(message.slave_id.value), TaskId(message.task_id.value), message.uuid
+        )
+        self._call(sender, message.framework_id, acknowledge)
+
+    def _on_reconcile_tasks(self, sender: PID, message: internal.ReconcileTasksMessage) -> None:
+        tasks = tuple(
+            (
+                TaskId(status.task_id.value),
+                AgentId(status.slave_id.value) if status.slave_id.value else None,
+            )
+            for status in message.statuses
+        )
+        self._call(sender, message.framework_id, Reconcile(tasks))
+
+    def _on_framework_message(
+        self, sender: PID, message: internal.FrameworkToExecutorMessage
+    ) -> None:
+        call = MessageExecutor(
+            AgentId(message.slave_id.value), ExecutorId(message.executor_id.value), message.data
+        )
+        self._call(sender, message.framework_id, call)
+
+    # Messages of agents --------------------------------------------------------------------------
+
+    def _on_register_agent(self, sender: PID, message: internal.RegisterSlaveMessage) -> None:
+        if (error := registration_error(message)) is not None:
+            return self._complain(f"registration of {sender}", f"agent {sender} ignored: {error}")
+        spec = intake.agent_spec(message, sender.ip)
+        return self._tell(sender, RegistrationReceived, spec)
+
+    def _on_reregister_agent(self, sender: PID, message: internal.ReregisterSlaveMessage) -> None:
+        if (error := reregistration_error(message)) is not None:
+            return self._complain(f"registration of {sender}", f"agent {sender} ignored: {error}")
+        report = intake.agent_report(message, sender.ip)
+        return self._tell(sender, ReregistrationReceived, report)
+
+    def _on_unregister_agent(self, sender: PID, message: internal.UnregisterSlaveMessage) -> None:
+        agent_id = AgentId(message.slave_id.value)
+        self._tell(sender, UnregistrationReceived, agent_id)
+
+    def _on_update_agent(self, sender: PID, message: internal.UpdateSlaveMessage) -> None:
+        if message.oversubscribed_resources or message.resource_providers.providers:
+            self._complain(
+                "agent resources",
+                f"agent {message.slave_id.value} reports oversubscribed resources or resource "
+                "providers, which this master does not offer",
+            )
+        has_version = message.HasField("resource_version_uuid")
+        version = message.resource_version_uuid.value if has_version else None
+        agent_id = AgentId(message.slave_id.value)
+        self._tell(sender, AgentUpdateReceived, agent_id, version)
+
+    def _on_status_update(self, sender: PID, message: internal.StatusUpdateMessage) -> None:
+        update = intake.status_update(message)
+        self._tell(sender, StatusUpdateReceived, update)
+
+    def _on_exited_executor(self, sender: PID, message: internal.ExitedExecutorMessage) -> None:
+        self._tell(
+            sender,
+            ExecutorExited,
+            AgentId(message.slave_id.value),
+            FrameworkId(message.framework_id.value),
+            ExecutorId(message.executor_id.value),
+            message,
+        )
+
+    def _on_executor_message(
+        self, sender: PID, message: internal.ExecutorToFrameworkMessage
+    ) -> None:
+        self._tell(
+            sender,
+            ExecutorMessageReceived,
+            AgentId(message.slave_id.value),
+            FrameworkId(message.framework_id.value),
+            message,
+        )
+
+    def _on_operation_status(
+        self, sender: PID, message: internal.UpdateOperationStatusMessage
+    ) -> None:
+        self._complain(
+            "operation status", f"{sender} reports on an operation that this master did not order"
+        )
+
+    # Surroundings --------------------------------------------------------------------------------
+
+    def exited(self, pid: PID) -> None:
+        self._feed(PeerLost(PeerId(str(pid))))
+
+    def _on_interval(self) -> None:
+        self.delay(self._config.allocation_interval_s, self._on_interval)
+        self._feed(AllocationIntervalElapsed())
+
+    def _on_timer(self, key: TimerKey, event: MasterEvent) -> None:
+        del self._named_timers[key]
+        self._feed(event)
+
+    def _on_pings_missed(self, agent_id: AgentId, observer: PID) -> None:
+        """Ignore an observer that was replaced meanwhile."""
+        current = self._observers.get(agent_id)
+        if current is not None and current.pid == observer:
+            self._feed(AgentPingsMissed(agent_id))
+
+    def _on_registry_written(self, operation: RegistryOperation) -> None:
+        self._later(self._feed, RegistryWritten(operation))
+
+    # Feeding the core ----------------------------------------------------------------------------
+
+    def _tell(self, sender: PID, event: Callable[..., MasterEvent], *facts: object) -> None:
+        """Feed ``event(peer, *facts)``, unless the peer cannot be answered."""
+        if not sender or sender == self.pid:
+            return self._complain("no sender", f"message from {sender} dropped: no such peer")
+        return self._feed(event(PeerId(str(sender)), *facts))
+
+    def _feed(self, event: MasterEvent) -> None:
+        for effect in self._core.handle(event, self.clock.now_s()):
+            self._perform(effect)
+
+    def _later(self, fn: Callable[..., None], *args: object) -> None:
+        """Run in this actor behind everything that waits in its mailbox."""
+        future = self.dispatch(self.pid, partial(self._or_end, fn, *args))
+        del future  # _or_end lets nothing escape into it
+
+    def _or_end(self, fn: Callable[..., None], *args: object) -> None:
+        """An exception ends the master, as in any other handler."""
+        try:
+            fn(*args)
+        except Exception:
+            logger.exception("master cannot go on")
+            self.terminate()
+
+    def _complain(self, subject: str, text: str) -> None:
+        held_back = self._complaints.admit(subject, self.clock.now_s())
+        if held_back is not None:
+            logger.warning(
+                "%s%s", text, f" (and {held_back} more like it before)" if held_back else ""
+            )
+
+    # Carrying out effects ------------------------------------------------------------------------
+
+    def _perform(self, effect: MasterEffect) -> None:
+        match effect:
+            case Forward(peer, payload):
+                self.send(_pid(peer), payload)  # type: ignore[arg-type] # a message of a peer
+            case SendAcknowledgement(peer, agent_id, framework_id, task_id, uid):
+                self._send(peer, wire.acknowledgement(agent_id, framework_id, task_id, uid))
+            case SendRunTask():
+                self._send(effect.peer, _run_task(effect))
+            case SendOffers():
+                self._send(effect.peer, _offers(effect))
+            case SendReport(peer, report, at_s):
+                self._send(peer, wire.status_report(report, at_s))
+            case SendRescind(peer, offer_id):
+                self._send(peer, wire.rescind(offer_id))
+            case SendRegistered(peer, framework_id, again):
+                logger.info("framework %s subscribed from %s", framework_id, peer)
+                self._send(peer, wire.registered(framework_id, self._info, again=again))
+            case SendFrameworkError(peer, message):
+                logger.info("telling scheduler %s: %s", peer, message)
+                self._send(peer, wire.framework_error(message))
+            case SendAgentLost(peer, agent_id):
+                self._send(peer, wire.agent_lost(agent_id))
+            case SendAgentRegistered(peer, agent_id):
+                logger.info("agent %s registered from %s", agent_id, peer)
+                self._send(peer, wire.agent_registered(agent_id, self._total_ping_timeout_s))
+            case SendAgentReregistered():
+                self._send_agent_reregistered(effect)
+            case SendAgentShutdown(peer, message):
+                logger.warning("shutting down agent at %s: %s", peer, message)
+                self._send(peer, wire.agent_shutdown(message))
+            case SendKillTask(peer, framework_id, task_id, policy):
+                self._send(peer, wire.kill_task(framework_id, task_id, policy))
+            case SendShutdownFramework(peer, framework_id):
+                self._send(peer, wire.shutdown_framework(framework_id))
+            case SendShutdownExecutor(peer, framework_id, executor_id):
+                self._send(peer, wire.shutdown_executor(framework_id, executor_id))
+            case SendUpdateFramework(peer, framework_id, framework, framework_peer):
+                self._send(peer, wire.update_framework(framework_id, framework, framework_peer))
+            case SendToExecutor(peer, agent_id, framework_id, executor_id, data):
+                self._send(peer, wire.to_executor(agent_id, framework_id, executor_id, data))
+            case Link(peer):
+                self.link(_pid(peer))
+            case StartObserver(agent_id, peer):
+                self._start_observer(agent_id, _pid(peer))
+            case TellObserver(agent_id, connected):
+                self._tell_observer(agent_id, connected)
+            case StopObserver(agent_id):
+                self._stop_observer(agent_id)
+            case StartTimer(key, delay_s, event):
+                self._cancel_timer(key)
+                self._named_timers[key] = self.delay(delay_s, self._on_timer, key, event)
+            case CancelTimer(key):
+                self._cancel_timer(key)
+            case WriteRegistry(operation):
+                logger.info("registry: %s", operation)
+                self._registrar.apply(operation, self._on_registry_written)
+            case RequestAllocationRun():
+                self._later(self._feed, AllocationDue())
+            case Warn(subject, text):
+                self._complain(subject, text)
+            case _:
+                assert_never(effect)
+
+    def _send(self, peer: PeerId, message: wire.MasterMessage) -> None:
+        self.send(_pid(peer), message)
+
+    def _send_agent_reregistered(self, effect: SendAgentReregistered) -> None:
+        logger.info("agent %s re-registered from %s", effect.agent_id, effect.peer)
+        missing = [(m.framework_id, m.framework, m.reports) for m in effect.missing]
+        self._send(
+            effect.peer,
+            wire.agent_reregistered(
+                effect.agent_id, self._total_ping_timeout_s, missing, effect.at_s
+            ),
+        )
+
+    @property
+    def _total_ping_timeout_s(self) -> float:
+        return self._config.agent_ping_timeout_s * self._config.max_agent_ping_timeouts
+
+    def _cancel_timer(self, key: TimerKey) -> None:
+        timer = self._named_timers.pop(key, None)
+        if timer is not None:
+            timer.cancel()
+
+    def _start_observer(self, agent_id: AgentId, agent: PID) -> None:
+        self._stop_observer(agent_id)
+        self._observers_made += 1
+        observer = AgentObserver(
+            self._observers_made,
+            agent,
+            ping_timeout_s=self._config.agent_ping_timeout_s,
+            unanswered_max=self._config.max_agent_ping_timeouts,
+            report=lambda: self._later(self._on_pings_missed, agent_id, observer.pid),
+        )
+        self._observers[agent_id] = observer
+        self.runtime.spawn(observer)
+
+    def _tell_observer(self, agent_id: AgentId, connected: bool) -> None:
+        observer = self._observers.get(agent_id)
+        if observer is not None:
+            future = self.dispatch(observer.pid, observer.set_connected, connected)
+            del future  # an observer that has just ended need not know
+
+    def _stop_observer(self, agent_id: AgentId) -> None:
+        observer = self._observers.pop(agent_id, None)
+        if observer is not None:
+            self.runtime.terminate(observer.pid)
+
+    def finalize(self) -> None:
+        for agent_id in list(self._observers):
+            self._stop_observer(agent_id)
+
+    # HTTP ----------------------------------------------------------------------------------------
+
+    async def _serve_health(self, request: web.Request) -> web.Response:
+        return web.Response()
+
+    async def _serve_version(self, request: web.Request) -> web.Response:
+        return web.json_response({"version": VERSION})
+
+    async def _serve_state(self, request: web.Request) -> web.Response:
+        return web.json_response(
+            state_summary(
+                self._core,
+                pid=str(self.pid),
+                hostname=self._info.hostname,
+                started_s=self._started_s,
+            )
+        )
+
+
+@lru_cache(maxsize=PEERS_CACHED_MAX)
+def _pid(peer: PeerId) -> PID:
+    """Peers are named by their pids."""
+    return PID.parse(peer)
+
+
+def _run_task(effect: SendRunTask) -> internal.RunTaskMessage:
+    return wire.run_task(
+        effect.framework_id,
+        effect.framework,
+        effect.framework_peer,
+        effect.task,
+        effect.role,
+        effect.resource_version,
+        launch_executor=effect.launch_executor,
+    )
+
+
+def _offers(effect: SendOffers) -> internal.ResourceOffersMessage:
+    messages = [
+        wire.offer(draft.offer, effect.framework, draft.agent, draft.agent_peer, draft.executor_ids)
+        for draft in effect.offers
+    ]
+    return wire.offers(messages, [draft.agent_peer for draft in effect.offers])
+
+
+def published_hostname(config: MasterConfig) -> str:
+    """The name this machine is published under; may ask the resolver."""
+    if config.hostname is not None:
+        return config.hostname
+    ip = config.advertise_ip or listening_ip(config)
+    if not config.hostname_lookup:
+        return ip
+    try:
+        return socket.gethostbyaddr(ip)[0]
+    except OSError:
+        return ip
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a master until it is told to stop; returns the exit status."""
+    return run_daemon(
+        "master",
+        MasterConfig,
+        lambda config: Master(config, hostname=published_hostname(config)),
+        argv,
+    )
+
+
+__all__ = ["Master", "main", "published_hostname"]
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,194 @@
+"""What a scheduler can ask of the master, one value per kind of call.
+
+Source: messages.md §2.1 and the field table of ``mesos.scheduler.Call``. Legacy messages (for
+example ``LaunchTasksMessage``) become the same values.
+"""
+
+from dataclasses import dataclass
+
+from cluster.model.frameworks import FrameworkSpec
+from cluster.model.ids import AgentId, ExecutorId, OfferId, TaskId
+from cluster.model.tasks import TaskSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Subscribe:
+    """Start (no id in ``spec``) or resume a subscription; ``force`` replaces another instance."""
+
+    spec: FrameworkSpec
+    force: bool
+    suppressed_roles: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """Launch each of the tasks that is valid."""
+
+    tasks: tuple[TaskSpec, ...]
+
+    @property
+    def named_tasks(self) -> tuple[tuple[TaskId, AgentId], ...]:
+        """The tasks and the agents they are meant for."""
+        return tuple((task.task_id, task.agent_id) for task in self.tasks)
+
+
+@dataclass(frozen=True, slots=True)
+class LaunchGroup:
+    """Launch all of the tasks under one executor, or none."""
+
+    named_tasks: tuple[tuple[TaskId, AgentId], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class UnsupportedOperation:
+    """An offer operation that this master does not carry out; ``name`` as in the message."""
+
+    name: str
+    operation_id: str | None
+
+
+Operation = Launch | LaunchGroup | UnsupportedOperation
+
+
+@dataclass(frozen=True, slots=True)
+class Accept:
+    """Use the offers for the operations, in order.
+
+    ``refuse_s`` is how long the rest is refused, as the framework wrote it: the allocator knows
+    what 0, negative and huge values mean.
+    """
+
+    offer_ids: tuple[OfferId, ...]
+    operations: tuple[Operation, ...]
+    refuse_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Decline:
+    """``refuse_s`` as in ``Accept``."""
+
+    offer_ids: tuple[OfferId, ...]
+    refuse_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Revive:
+    """Clear the filters of the roles; no roles means all."""
+
+    roles: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Suppress:
+    """Stop offers in the roles; no roles means all."""
+
+    roles: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Kill:
+    """``policy`` is the framework's own kill policy message, or None."""
+
+    task_id: TaskId
+    agent_id: AgentId | None
+    policy: object | None
+
+
+@dataclass(frozen=True, slots=True)
+class ShutdownExecutor:
+    executor_id: ExecutorId
+    agent_id: AgentId
+
+
+@dataclass(frozen=True, slots=True)
+class Acknowledge:
+    agent_id: AgentId
+    task_id: TaskId
+    uuid: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Reconcile:
+    """Tell the states of the listed tasks; an empty list means all live tasks."""
+
+    tasks: tuple[tuple[TaskId, AgentId | None], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class MessageExecutor:
+    agent_id: AgentId
+    executor_id: ExecutorId
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class RequestResources:
+    """Logged only. ``count`` is the number of requests listed."""
+
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateFramework:
+    """Replace the framework's description without subscribing anew."""
+
+    spec: FrameworkSpec
+    suppressed_roles: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Teardown:
+    """Remove the framework and everything it runs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Deactivate:
+    """Send no more offers; the framework stays connected."""
+
+
+@dataclass(frozen=True, slots=True)
+class UnsupportedCall:
+    """A call that this master does not carry out; ``name`` as in the message."""
+
+    name: str
+
+
+Call = (
+    Teardown
+    | Deactivate
+    | Accept
+    | Decline
+    | Revive
+    | Suppress
+    | Kill
+    | ShutdownExecutor
+    | Acknowledge
+    | Reconcile
+    | MessageExecutor
+    | RequestResources
+    | UpdateFramework
+    | UnsupportedCall
+)
+
+__all__ = [
+    "Accept",
+    "Acknowledge",
+    "Call",
+    "Deactivate",
+    "Decline",
+    "Kill",
+    "Launch",
+    "LaunchGroup",
+    "MessageExecutor",
+    "Operation",
+    "Reconcile",
+    "RequestResources",
+    "Revive",
+    "ShutdownExecutor",
+    "Subscribe",
+    "Suppress",
+    "Teardown",
+    "UnsupportedCall",
+    "UnsupportedOperation",
+    "UpdateFramework",
+]

@@ -1,0 +1,20 @@
+"""Offers as values."""
+
+from dataclasses import dataclass
+
+from cluster.model.ids import AgentId, FrameworkId, OfferId
+from cluster.model.resources import Resources
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """Resources of one agent that one framework may use in one role. ``resources`` unallocated."""
+
+    offer_id: OfferId
+    framework_id: FrameworkId
+    agent_id: AgentId
+    role: str
+    resources: Resources
+
+
+__all__ = ["Offer"]

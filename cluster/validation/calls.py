@@ -1,0 +1,186 @@
+"""Calls of schedulers: checked, then converted to the model.
+
+The legacy messages that some drivers still send become the same values. Source: messages.md §2.1.
+"""
+
+from collections.abc import Iterable
+
+from cluster.model.calls import (
+    Accept,
+    Acknowledge,
+    Call,
+    Decline,
+    Kill,
+    Launch,
+    LaunchGroup,
+    MessageExecutor,
+    Operation,
+    Reconcile,
+    RequestResources,
+    Revive,
+    ShutdownExecutor,
+    Subscribe,
+    Suppress,
+    Teardown,
+    UnsupportedCall,
+    UnsupportedOperation,
+    UpdateFramework,
+)
+from cluster.model.ids import AgentId, ExecutorId, OfferId, TaskId
+from cluster.model.tasks import Defect, TaskSpec
+from cluster.validation.framework import framework_error
+from cluster.validation.task import task_defect
+from cluster.wire.framework_info import framework_spec
+from cluster.wire.master_intake import task_spec
+from cluster.wire.pb import mesos_pb2 as mesos
+from cluster.wire.pb import scheduler_pb2 as scheduler
+
+_CALL = scheduler.Call
+_OPERATION = mesos.Offer.Operation
+
+
+def read_subscribe(subscribe: scheduler.Call.Subscribe, call_id: str = "") -> Subscribe | str:
+    """The subscription, or the first rule it breaks.
+
+    Args:
+        subscribe: the call's own part.
+        call_id: the framework id beside it, which must not contradict; empty for none.
+    """
+    info = subscribe.framework_info
+    if call_id and call_id != info.id.value:
+        return f"framework_id: '{call_id}' differs from framework_info.id '{info.id.value}'"
+    error = framework_error(info, subscribe.suppressed_roles, subscribe.offer_constraints)
+    if error is not None:
+        return error
+    return Subscribe(framework_spec(info), subscribe.force, frozenset(subscribe.suppressed_roles))
+
+
+def read_call(call: scheduler.Call) -> Call | str:
+    """Any call but SUBSCRIBE, or the first rule that it breaks."""
+    field = _PARTS.get(call.type)
+    if field is not None and not call.HasField(field):  # type: ignore[arg-type] # a literal of it
+        return f"{field}: must be set in a call of type {_CALL.Type.Name(call.type)}"
+    match call.type:
+        case _CALL.TEARDOWN:
+            return Teardown()
+        case _CALL.ACCEPT:
+            return read_accept(call.accept)
+        case _CALL.DECLINE:
+            return Decline(offer_ids(call.decline.offer_ids), call.decline.filters.refuse_seconds)
+        case _CALL.REVIVE:
+            return Revive(tuple(call.revive.roles))
+        case _CALL.SUPPRESS:
+            return Suppress(tuple(call.suppress.roles))
+        case _CALL.KILL:
+            return read_kill(call.kill)
+        case _CALL.SHUTDOWN:
+            return ShutdownExecutor(
+                ExecutorId(call.shutdown.executor_id.value), AgentId(call.shutdown.slave_id.value)
+            )
+        case _CALL.ACKNOWLEDGE:
+            return Acknowledge(
+                AgentId(call.acknowledge.slave_id.value),
+                TaskId(call.acknowledge.task_id.value),
+                call.acknowledge.uuid,
+            )
+        case _CALL.RECONCILE:
+            return Reconcile(
+                tuple(
+                    (TaskId(task.task_id.value), _agent_id(task.slave_id))
+                    for task in call.reconcile.tasks
+                )
+            )
+        case _CALL.MESSAGE:
+            return MessageExecutor(
+                AgentId(call.message.slave_id.value),
+                ExecutorId(call.message.executor_id.value),
+                call.message.data,
+            )
+        case _CALL.REQUEST:
+            return RequestResources(len(call.request.requests))
+        case _CALL.UPDATE_FRAMEWORK:
+            return read_update(call.update_framework)
+        case _:
+            return UnsupportedCall(_CALL.Type.Name(call.type))
+
+
+_PARTS: dict[int, str] = {
+    _CALL.ACCEPT: "accept",
+    _CALL.DECLINE: "decline",
+    _CALL.KILL: "kill",
+    _CALL.SHUTDOWN: "shutdown",
+    _CALL.ACKNOWLEDGE: "acknowledge",
+    _CALL.RECONCILE: "reconcile",
+    _CALL.MESSAGE: "message",
+    _CALL.REQUEST: "request",
+    _CALL.UPDATE_FRAMEWORK: "update_framework",
+}
+
+
+def read_accept(accept: scheduler.Call.Accept) -> Accept:
+    return Accept(
+        offer_ids(accept.offer_ids),
+        tuple(_read_operation(operation) for operation in accept.operations),
+        accept.filters.refuse_seconds,
+    )
+
+
+def read_kill(kill: scheduler.Call.Kill) -> Kill:
+    return Kill(
+        TaskId(kill.task_id.value),
+        _agent_id(kill.slave_id),
+        kill.kill_policy if kill.HasField("kill_policy") else None,
+    )
+
+
+def read_update(update: scheduler.Call.UpdateFramework) -> UpdateFramework | str:
+    info = update.framework_info
+    error = framework_error(info, update.suppressed_roles, update.offer_constraints)
+    if error is not None:
+        return error
+    return UpdateFramework(framework_spec(info), frozenset(update.suppressed_roles))
+
+
+def read_task(info: mesos.TaskInfo) -> TaskSpec:
+    """A task to launch; what is wrong with it is noted in it."""
+    return task_spec(info, task_defect(info))
+
+
+def offer_ids(ids: Iterable[mesos.OfferID]) -> tuple[OfferId, ...]:
+    return tuple(OfferId(offer_id.value) for offer_id in ids)
+
+
+def _agent_id(message: mesos.SlaveID) -> AgentId | None:
+    """An empty id counts as none."""
+    return AgentId(message.value) if message.value else None
+
+
+def _read_operation(operation: mesos.Offer.Operation) -> Operation:
+    match operation.type:
+        case _OPERATION.LAUNCH if operation.HasField("id"):
+            defect = Defect(0, "operation.id: is not allowed for a LAUNCH")
+            return Launch(tuple(task_spec(info, defect) for info in operation.launch.task_infos))
+        case _OPERATION.LAUNCH:
+            return Launch(tuple(read_task(info) for info in operation.launch.task_infos))
+        case _OPERATION.LAUNCH_GROUP:
+            return LaunchGroup(
+                tuple(
+                    (TaskId(info.task_id.value), AgentId(info.slave_id.value))
+                    for info in operation.launch_group.task_group.tasks
+                )
+            )
+        case _:
+            return UnsupportedOperation(
+                _OPERATION.Type.Name(operation.type), operation.id.value or None
+            )
+
+
+__all__ = [
+    "offer_ids",
+    "read_accept",
+    "read_call",
+    "read_kill",
+    "read_subscribe",
+    "read_task",
+    "read_update",
+]

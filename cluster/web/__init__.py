@@ -1,0 +1,1 @@
+"""Endpoints: what the daemons show over HTTP."""

@@ -1,0 +1,180 @@
+"""The agent's ``/state``: who it is, what it offers, what runs on it.
+
+Keys, their order and their types follow the recorded answer (``http/agent-5051/state.json``).
+Source: http-api.md §7.
+"""
+
+from collections.abc import Iterable, Mapping
+
+from google.protobuf import json_format
+
+from cluster import VERSION
+from cluster.core.agent.executor_state import Executor, Framework, Task
+from cluster.model.resources import Resources
+from cluster.model.task_states import TaskState
+from cluster.model.values import Items, Ranges, ValueType, milli_to_float
+from cluster.wire.agent import AgentDescription
+from cluster.wire.pb import mesos_pb2 as mesos
+
+Json = dict[str, object]
+
+# Scalars that are shown even when there are none.
+_USUAL_SCALARS = ("disk", "mem", "gpus", "cpus")
+
+
+def version_json() -> Json:
+    """Answer ``/version``. There is no build: its fields are there because clients expect them."""
+    return {"build_date": "", "build_time": 0.0, "build_user": "", "version": VERSION}
+
+
+def agent_state_json(
+    agent: AgentDescription,
+    *,
+    pid: str,
+    start_time_s: float,
+    flags: Mapping[str, str],
+    frameworks: Iterable[Framework],
+    completed: Iterable[Framework],
+    directories: Mapping[str, str],
+) -> Json:
+    """Answer ``/state``.
+
+    Args:
+        start_time_s: when the agent started, seconds since 1970.
+        flags: as given or by default, text form.
+        directories: container id → sandbox.
+    """
+    state: Json = version_json()
+    state |= {
+        "start_time": start_time_s,
+        "id": agent.agent_id or "",
+        "pid": pid,
+        "hostname": agent.hostname,
+        "capabilities": [
+            mesos.SlaveInfo.Capability.Type.Name(capability) for capability in agent.capabilities
+        ],
+        "resources": resources_json(agent.resources),
+        "unreserved_resources": resources_json(agent.resources.unreserved()),
+        "attributes": {
+            attribute.name: _value_json(attribute.value) for attribute in agent.attributes
+        },
+    }
+    state |= {
+        "flags": dict(flags),
+        "frameworks": [_framework_json(agent, one, directories) for one in frameworks],
+        "completed_frameworks": [_framework_json(agent, one, directories) for one in completed],
+    }
+    return state
+
+
+def resources_json(resources: Resources) -> Json:
+    """Show scalars as numbers, ranges and sets as text; the usual scalars always."""
+    shown: Json = dict.fromkeys(_USUAL_SCALARS, 0.0)
+    for name, milli in resources.quantities().items():
+        shown[name] = milli_to_float(milli)
+    for name in dict.fromkeys(one.name for one in resources if one.type is ValueType.RANGES):
+        shown[name] = str(resources.ranges(name))
+    for one in resources:
+        if one.type is ValueType.SET:
+            shown[one.name] = str(one.value)
+    return shown
+
+
+def _value_json(value: int | Ranges | Items | str) -> object:
+    return milli_to_float(value) if isinstance(value, int) else str(value)
+
+
+def _framework_json(
+    agent: AgentDescription, framework: Framework, directories: Mapping[str, str]
+) -> Json:
+    spec = framework.spec
+    shown: Json = {
+        "id": framework.framework_id,
+        "name": spec.name,
+        "user": spec.user,
+        "failover_timeout": spec.failover_timeout_s,
+        "checkpoint": spec.checkpoint,
+    }
+    if isinstance(spec.payload, mesos.FrameworkInfo):
+        shown["hostname"] = spec.payload.hostname
+    if spec.principal is not None:
+        shown["principal"] = spec.principal
+    if spec.is_multi_role:
+        shown["roles"] = list(spec.roles)
+    else:
+        shown["role"] = spec.roles[0]
+    shown["executors"] = [
+        _executor_json(agent, one, directories) for one in framework.executors.values()
+    ]
+    shown["completed_executors"] = [
+        _executor_json(agent, one, directories) for one in framework.completed
+    ]
+    return shown
+
+
+def _executor_json(
+    agent: AgentDescription, executor: Executor, directories: Mapping[str, str]
+) -> Json:
+    return {
+        "id": executor.executor_id,
+        "name": executor.description.name,
+        "source": executor.description.source,
+        "container": executor.container_id,
+        "directory": directories.get(executor.container_id, ""),
+        "resources": resources_json(executor.allocated()),
+        "role": _role_of(executor),
+        "tasks": [
+            _task_json(agent, executor, one)
+            for one in executor.tasks.values()
+            if not one.state.is_terminal
+        ],
+        "queued_tasks": [_task_json(agent, executor, one) for one in executor.queued.values()],
+        "completed_tasks": [
+            _task_json(agent, executor, one)
+            for one in (*executor.completed, *executor.tasks.values())
+            if one.state.is_terminal
+        ],
+    }
+
+
+def _role_of(executor: Executor) -> str:
+    roles = (one.allocation_role for one in executor.description.resources)
+    return next((role for role in roles if role is not None), "*")
+
+
+def _task_json(agent: AgentDescription, executor: Executor, task: Task) -> Json:
+    description = task.description
+    return {
+        "id": description.task_id,
+        "name": description.name,
+        "framework_id": executor.framework_id,
+        "executor_id": "" if executor.description.is_generated else executor.executor_id,
+        "slave_id": agent.agent_id or "",
+        "state": _state_name(task.state),
+        "resources": resources_json(description.resources),
+        "role": next((r.allocation_role for r in description.resources if r.allocation_role), "*"),
+        "statuses": [_status_json(payload) for _, payload in task.statuses],
+    }
+
+
+def _status_json(payload: object) -> Json:
+    if not isinstance(payload, mesos.TaskStatus):
+        return {}
+    shown: Json = {
+        "state": mesos.TaskState.Name(payload.state),
+        "timestamp": payload.timestamp,
+    }
+    if payload.HasField("container_status"):
+        shown["container_status"] = json_format.MessageToDict(
+            payload.container_status, preserving_proto_field_name=True
+        )
+    if payload.HasField("healthy"):
+        shown["healthy"] = payload.healthy
+    return shown
+
+
+def _state_name(state: TaskState) -> str:
+    return mesos.TaskState.Name(mesos.TaskState.ValueType(state))
+
+
+__all__ = ["Json", "agent_state_json", "resources_json", "version_json"]

@@ -1,0 +1,235 @@
+"""What reaches the master, message by message, as values of the model.
+
+Nothing is checked here beyond what conversion needs; ``cluster.validation`` does that first.
+Source: messages.md §4.1, §5.1.
+"""
+
+from collections.abc import Iterable
+
+from google.protobuf.internal.containers import RepeatedCompositeFieldContainer
+
+from cluster.model.agents import AgentCapability, AgentReport, AgentSpec
+from cluster.model.ids import AgentId, ExecutorId, FrameworkId, TaskId
+from cluster.model.resources import EMPTY, Resources
+from cluster.model.roles import ANY_ROLE
+from cluster.model.task_states import TaskState
+from cluster.model.tasks import (
+    Defect,
+    ExecutorSpec,
+    StatusUpdate,
+    TaskReport,
+    TaskSpec,
+    TaskStatusNote,
+)
+from cluster.wire.framework_info import framework_spec
+from cluster.wire.pb import mesos_pb2 as mesos
+from cluster.wire.pb import messages_pb2 as internal
+from cluster.wire.resources import resources_from_pb
+
+_AGENT_CAPABILITIES = {int(capability): capability for capability in AgentCapability}
+
+
+# Tasks and executors ------------------------------------------------------------------------------
+
+
+def task_spec(info: mesos.TaskInfo, defect: Defect | None) -> TaskSpec:
+    """Convert a task that a framework wants to launch.
+
+    Args:
+        info: the framework's description; not changed.
+        defect: what validation found; then only the ids are converted.
+
+    Raises:
+        InvalidInput: resources that validation would have refused.
+    """
+    resources, executor = EMPTY, None
+    if defect is None:
+        resources = resources_from_pb(info.resources)
+        executor = executor_spec(info.executor) if info.HasField("executor") else None
+    return TaskSpec(
+        task_id=TaskId(info.task_id.value),
+        agent_id=AgentId(info.slave_id.value),
+        resources=resources.unallocated(),
+        role=_allocation_role(resources) or (executor.role if executor else None),
+        executor=executor,
+        has_limits=bool(info.limits),
+        defect=defect,
+        info=info,
+    )
+
+
+def executor_spec(info: mesos.ExecutorInfo) -> ExecutorSpec:
+    """Convert a custom executor.
+
+    Raises:
+        InvalidInput: resources that validation would have refused.
+    """
+    resources = resources_from_pb(info.resources, field="executor.resources")
+    canonical = mesos.ExecutorInfo()
+    canonical.CopyFrom(info)
+    # A framework may leave these out, the master fills them in, an agent reports them back.
+    canonical.ClearField("framework_id")
+    for resource in canonical.resources:
+        resource.ClearField("allocation_info")
+        to_post_refinement(resource)
+    return ExecutorSpec(
+        executor_id=ExecutorId(info.executor_id.value),
+        framework_id=FrameworkId(info.framework_id.value) if info.framework_id.value else None,
+        resources=resources.unallocated(),
+        role=_allocation_role(resources),
+        payload=canonical,
+    )
+
+
+def _allocation_role(resources: Resources) -> str | None:
+    """The first role that a list of resources is marked with."""
+    return next((e.allocation_role for e in resources if e.allocation_role is not None), None)
+
+
+def to_post_refinement(resource: mesos.Resource) -> None:
+    """Rewrite one resource in place with the reservation stack (messages.md §7)."""
+    if not resource.reservations and resource.role != ANY_ROLE:
+        level = resource.reservations.add()
+        if resource.HasField("reservation"):
+            level.CopyFrom(resource.reservation)
+            level.type = mesos.Resource.ReservationInfo.DYNAMIC
+        else:
+            level.type = mesos.Resource.ReservationInfo.STATIC
+        level.role = resource.role
+    resource.ClearField("role")
+    resource.ClearField("reservation")
+
+
+def allocate_resources(
+    resources: RepeatedCompositeFieldContainer[mesos.Resource], role: str
+) -> None:
+    """Rewrite resources in place to the post-refinement form, allocated to ``role``."""
+    for resource in resources:
+        to_post_refinement(resource)
+        resource.allocation_info.role = role
+
+
+def task_report(task: mesos.Task, framework_roles: dict[str, str]) -> TaskReport:
+    """Convert a task that an agent says it has.
+
+    Args:
+        task: the agent's record.
+        framework_roles: framework id -> role, for agents that do not mark allocated resources.
+
+    Raises:
+        InvalidInput: resources that validation would have refused.
+    """
+    resources = resources_from_pb(task.resources, field=f"task {task.task_id.value}.resources")
+    role = _allocation_role(resources)
+    return TaskReport(
+        task_id=TaskId(task.task_id.value),
+        framework_id=FrameworkId(task.framework_id.value),
+        executor_id=ExecutorId(task.executor_id.value) if task.executor_id.value else None,
+        state=TaskState(task.state),
+        role=role or framework_roles.get(task.framework_id.value, ANY_ROLE),
+        resources=resources.unallocated(),
+        forwarded_state=(
+            TaskState(task.status_update_state) if task.HasField("status_update_state") else None
+        ),
+        forwarded_uuid=task.status_update_uuid if task.HasField("status_update_uuid") else None,
+        statuses=tuple(status_note(status) for status in task.statuses),
+        payload=task,
+    )
+
+
+def status_note(status: mesos.TaskStatus) -> TaskStatusNote:
+    """What is remembered of a status; the framework's own data is not."""
+    if not status.HasField("data"):
+        return TaskStatusNote(TaskState(status.state), status)
+    remembered = mesos.TaskStatus()
+    remembered.CopyFrom(status)
+    remembered.ClearField("data")
+    return TaskStatusNote(TaskState(status.state), remembered)
+
+
+def status_update(message: internal.StatusUpdateMessage) -> StatusUpdate:
+    """Convert an agent's update; the message itself is made ready to be passed on.
+
+    ``status.uuid`` is set equal to ``update.uuid`` (master.md §7).
+    """
+    update = message.update
+    if update.uuid:
+        update.status.uuid = update.uuid
+    else:
+        update.status.ClearField("uuid")
+    executor_id = update.executor_id.value
+    return StatusUpdate(
+        framework_id=FrameworkId(update.framework_id.value),
+        agent_id=AgentId(update.slave_id.value),
+        task_id=TaskId(update.status.task_id.value),
+        executor_id=ExecutorId(executor_id) if executor_id else None,
+        state=TaskState(update.status.state),
+        latest_state=TaskState(update.latest_state) if update.HasField("latest_state") else None,
+        uuid=update.uuid or None,
+        note=status_note(update.status),
+        payload=message,
+    )
+
+
+# Agents -------------------------------------------------------------------------------------------
+
+
+def agent_spec(
+    message: internal.RegisterSlaveMessage | internal.ReregisterSlaveMessage, ip: str
+) -> AgentSpec:
+    """Convert an agent's description of itself; ``ip`` is where the message came from.
+
+    Raises:
+        InvalidInput: resources that validation would have refused.
+    """
+    version = message.resource_version_uuid
+    return AgentSpec(
+        hostname=message.slave.hostname,
+        ip=ip,
+        checkpoint=message.slave.checkpoint,
+        total=resources_from_pb(message.slave.resources, field="slave.resources").unallocated(),
+        version=message.version,
+        capabilities=_agent_capabilities(message.agent_capabilities),
+        resource_version=version.value if message.HasField("resource_version_uuid") else None,
+        payload=message.slave,
+    )
+
+
+def agent_report(message: internal.ReregisterSlaveMessage, ip: str) -> AgentReport:
+    """Convert a returning agent's report.
+
+    Raises:
+        InvalidInput: resources that validation would have refused.
+    """
+    frameworks = tuple(framework_spec(info) for info in message.frameworks)
+    roles = {str(f.framework_id): f.roles[0] for f in frameworks if f.roles}
+    return AgentReport(
+        agent_id=AgentId(message.slave.id.value),
+        spec=agent_spec(message, ip),
+        frameworks=frameworks,
+        tasks=tuple(task_report(task, roles) for task in message.tasks),
+        executors=tuple(executor_spec(info) for info in message.executor_infos),
+    )
+
+
+def _agent_capabilities(
+    capabilities: Iterable[mesos.SlaveInfo.Capability],
+) -> frozenset[AgentCapability]:
+    return frozenset(
+        _AGENT_CAPABILITIES[capability.type]
+        for capability in capabilities
+        if capability.type in _AGENT_CAPABILITIES
+    )
+
+
+__all__ = [
+    "agent_report",
+    "agent_spec",
+    "allocate_resources",
+    "executor_spec",
+    "status_note",
+    "status_update",
+    "task_report",
+    "task_spec",
+    "to_post_refinement",
+]

@@ -1,0 +1,227 @@
+"""Whatever arrives at a master, it stays up and its books stay right.
+
+Bodies are random bytes, mutated recordings of well-formed messages, or well-formed messages with
+random parts; they come from peers that the master knows and from strangers, in any order.
+"""
+
+import asyncio
+import random
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from actorproc import PID
+from cluster.wire.pb import authentication_pb2 as authentication
+from cluster.wire.pb import mesos_pb2 as mesos
+from cluster.wire.pb import messages_pb2 as internal
+from cluster.wire.pb import scheduler_pb2 as scheduler
+from tests.sim.master_world import framework_info, master_world, resources, task_info
+
+INSTALLED = (
+    scheduler.Call,
+    internal.DeactivateFrameworkMessage,
+    internal.SubmitSchedulerRequest,
+    authentication.AuthenticateMessage,
+    internal.RegisterFrameworkMessage,
+    internal.ReregisterFrameworkMessage,
+    internal.UnregisterFrameworkMessage,
+    internal.ResourceRequestMessage,
+    internal.LaunchTasksMessage,
+    internal.ReviveOffersMessage,
+    internal.KillTaskMessage,
+    internal.StatusUpdateAcknowledgementMessage,
+    internal.ReconcileTasksMessage,
+    internal.FrameworkToExecutorMessage,
+    internal.RegisterSlaveMessage,
+    internal.ReregisterSlaveMessage,
+    internal.UnregisterSlaveMessage,
+    internal.UpdateSlaveMessage,
+    internal.StatusUpdateMessage,
+    internal.ExitedExecutorMessage,
+    internal.ExecutorToFrameworkMessage,
+    internal.UpdateOperationStatusMessage,
+)
+# Words that mean something to the master under test, and some that mean trouble.
+WORDS = (
+    "m-0000 m-0001 m-S0 m-S1 m-O0 m-O1 m-O2 t u e cpus mem ports disk * dev a/b /x .. 1.11.0 0.1"
+).split() + ["", "\x00", "a" * 300, "é"]
+NUMBERS = (0, 1, -1, 5, 2**31 - 1, 4096, 31000)
+FLOATS = (0.0, 1.0, 0.1, -1.0, 1e300, float("nan"), float("inf"), 3600.0)
+DEPTH_MAX = 7
+
+
+def fill(message, rng, depth=0):
+    """Give random values to random fields; required fields nearly always."""
+    for field in message.DESCRIPTOR.fields:
+        chance = 0.97 if field.is_required else (0.5 if depth < 2 else 0.3)
+        if rng.random() > chance:
+            continue
+        if field.message_type is not None and field.message_type.GetOptions().map_entry:
+            continue
+        if field.is_repeated:
+            for _ in range(rng.randint(1, 2)):
+                _append(message, field, rng, depth)
+        elif field.message_type is not None:
+            if depth < DEPTH_MAX:
+                getattr(message, field.name).SetInParent()
+                fill(getattr(message, field.name), rng, depth + 1)
+        else:
+            setattr(message, field.name, _scalar(field, rng))
+
+
+def _append(message, field, rng, depth):
+    target = getattr(message, field.name)
+    if field.message_type is None:
+        target.append(_scalar(field, rng))
+    elif depth < DEPTH_MAX:
+        fill(target.add(), rng, depth + 1)
+
+
+def _scalar(field, rng):
+    if field.enum_type is not None:
+        return rng.choice(field.enum_type.values).number
+    kind = field.cpp_type
+    if kind == field.CPPTYPE_STRING:
+        word = rng.choice(WORDS)
+        return word.encode() if field.type == field.TYPE_BYTES else word
+    if kind in (field.CPPTYPE_DOUBLE, field.CPPTYPE_FLOAT):
+        return rng.choice(FLOATS)
+    if kind == field.CPPTYPE_BOOL:
+        return rng.random() < 0.5
+    number = rng.choice(NUMBERS)
+    return abs(number) if kind in (field.CPPTYPE_UINT32, field.CPPTYPE_UINT64) else number
+
+
+def well_formed(rng, world):
+    """A message that a real peer could send now, so that the books get interesting."""
+    framework_id = mesos.FrameworkID(value=rng.choice(("m-0000", "m-0001")))
+    agent_id = rng.choice(("m-S0", "m-S1"))
+    task_id = rng.choice(("t", "u"))
+    offers = [
+        o.offer_id
+        for f in world.state.frameworks
+        for o in world.state.offers.of_framework(f.framework_id)
+    ] or ["m-O0"]
+    match rng.randrange(8):
+        case 0:
+            call = scheduler.Call(type=scheduler.Call.SUBSCRIBE)
+            call.subscribe.framework_info.CopyFrom(
+                framework_info(checkpoint=rng.random() < 0.5, failover_timeout=rng.choice((0, 5)))
+            )
+            if rng.random() < 0.6:
+                call.subscribe.framework_info.id.CopyFrom(framework_id)
+            call.subscribe.force = rng.random() < 0.5
+            return call
+        case 1 | 2:
+            call = scheduler.Call(type=scheduler.Call.ACCEPT, framework_id=framework_id)
+            call.accept.offer_ids.add(value=rng.choice(offers))
+            operation = call.accept.operations.add(type=mesos.Offer.Operation.LAUNCH)
+            executor = rng.choice((None, "e"))
+            text = rng.choice(("cpus:1;mem:64", "cpus:1;ports:[2-4]"))
+            operation.launch.task_infos.append(
+                task_info(task_id, agent_id, text, executor=executor)
+            )
+            call.accept.filters.refuse_seconds = rng.choice(FLOATS)
+            return call
+        case 3:
+            message = internal.RegisterSlaveMessage(version="1.11.0")
+            message.slave.hostname = "h"
+            message.slave.resources.extend(resources("cpus:2;mem:512;ports:[1-9]"))
+            return message
+        case 4:
+            message = internal.ReregisterSlaveMessage(version="1.11.0")
+            message.slave.hostname = "h"
+            message.slave.id.value = agent_id
+            message.slave.resources.extend(resources(rng.choice(("cpus:2;mem:512", "cpus:0.1"))))
+            message.frameworks.append(framework_info(id=framework_id))
+            for name in rng.choice(((), ("t",), ("u",), ("t", "u"))):
+                message.tasks.add(
+                    name=name,
+                    task_id=mesos.TaskID(value=name),
+                    framework_id=framework_id,
+                    slave_id=mesos.SlaveID(value=agent_id),
+                    state=rng.choice((mesos.TASK_RUNNING, mesos.TASK_FINISHED)),
+                    resources=resources(rng.choice(("cpus:1;mem:64", "cpus:1;ports:[2-4]"))),
+                )
+            return message
+        case 5 | 6:
+            message = internal.StatusUpdateMessage(pid="x")
+            message.update.framework_id.CopyFrom(framework_id)
+            message.update.slave_id.value = agent_id
+            message.update.status.task_id.value = task_id
+            message.update.status.state = rng.choice(mesos.TaskState.values())
+            message.update.timestamp = 1.0
+            message.update.uuid = rng.choice((b"", b"u" * 16))
+            return message
+        case _:
+            call = scheduler.Call(
+                type=scheduler.Call.Type.Value(rng.choice(("TEARDOWN", "REVIVE", "KILL"))),
+                framework_id=framework_id,
+            )
+            call.kill.task_id.value = task_id
+            return call
+
+
+def mutate(body, rng):
+    data = bytearray(body)
+    for _ in range(rng.randint(1, 4)):
+        if data and rng.random() < 0.7:
+            data[rng.randrange(len(data))] = rng.randrange(256)
+        else:
+            data = data[: rng.randrange(len(data) + 1)]
+    return bytes(data)
+
+
+def random_message(rng, world):
+    """``(name, body)`` of one message."""
+    choice = rng.random()
+    if choice < 0.55:
+        message = well_formed(rng, world)
+    else:
+        message = rng.choice(INSTALLED)()
+        fill(message, rng)
+    body = message.SerializePartialToString()
+    if choice > 0.9:
+        body = mutate(body, rng)
+    if choice > 0.97:
+        body = rng.randbytes(rng.randrange(40))
+    return message.DESCRIPTOR.full_name, body
+
+
+PEERS = (
+    *(PID(f"scheduler-{n}", f"10.1.0.{n}", 1) for n in range(3)),
+    *(PID("slave(1)", f"10.2.0.{n}", 5051) for n in range(3)),
+    PID.EMPTY,
+    PID("master", "10.0.0.1", 5050),
+)
+
+
+async def bombard(seed, count):
+    rng = random.Random(seed)
+    async with master_world(offer_timeout_s=3.0) as world:
+        for _ in range(count):
+            match rng.randrange(20):
+                case 0:
+                    await world.advance(rng.choice((0.5, 1.0, 7.0, 700.0)))
+                case 1:
+                    world.master.exited(rng.choice(PEERS[:6]))
+                case _:
+                    name, body = random_message(rng, world)
+                    sender = rng.choice(PEERS)
+                    world.runtime.post(world.master.pid, name, body, sender=sender)
+            await world.settle()
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.integers(min_value=0, max_value=2**32))
+def test_no_message_ends_the_master(seed):
+    asyncio.run(bombard(seed, 60))
+
+
+def test_every_installed_message_is_bombarded():
+    async def installed():
+        async with master_world() as world:
+            return set(world.master._handlers)
+
+    names = asyncio.run(installed())
+    assert names == {message_type.DESCRIPTOR.full_name for message_type in INSTALLED}
