@@ -14,8 +14,6 @@ from urllib.parse import unquote
 
 from aiohttp import web
 
-from actorproc.errors import ProcessTerminated
-
 if TYPE_CHECKING:
     from actorproc.runtime import Runtime
 
@@ -72,8 +70,6 @@ class HttpFront:
 
     async def _dispatch(self, request: web.Request) -> web.StreamResponse:
         path = request.rel_url.raw_path
-        if not path.startswith("/"):
-            raise web.HTTPBadRequest(text=f"request path must begin with '/', not {path!r}")
         if "/.." in path:
             raise web.HTTPNotFound(text="404 Not Found.")
         first, _, rest = path[1:].partition("/")
@@ -88,12 +84,14 @@ class HttpFront:
             raise web.HTTPNotFound(text="404 Not Found.")
         try:
             return await future
-        except ProcessTerminated as error:
-            raise web.HTTPInternalServerError(text=str(error)) from error
-        except web.HTTPException:
-            raise
         except Exception as error:
-            # As libprocess: the text of a handler's failure is the body. It was logged already.
+            slot = request.transport
+            if slot is not None and getattr(slot, "has_begun", False):
+                slot.abort()  # no other answer can follow half of one: the connection breaks
+                return web.Response()
+            if isinstance(error, web.HTTPException):
+                raise
+            # As libprocess: the text of a failure is the body. It was logged already.
             raise web.HTTPInternalServerError(text=str(error)) from error
 
 

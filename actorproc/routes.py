@@ -61,7 +61,7 @@ def _prefixes(path: str) -> Iterator[str]:
     path = path.rstrip("/")
     if not path:
         yield "/"
-    while path:
+    while path.strip("/"):
         yield path
         path = path[: path.rindex("/")]
 

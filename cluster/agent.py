@@ -8,8 +8,9 @@ and processes, and its results come back as events.
     master ──messages──► Agent ──events──► cores ──effects──► Agent ──► master, executors
     executors ────────►    └── ExecutorLauncher ──started, failed, ended──┘
 
-Not yet: nothing survives the agent. It starts without a past and registers as a new agent;
-`Checkpoint` effects are the place where records will be written. Source: agent.md.
+Not yet: nothing is recovered. An agent starts without a past, kills what an earlier one left below
+its work directory and registers as a new agent; `Checkpoint` effects are the place where records
+will be written. Source: agent.md.
 """
 
 import asyncio
@@ -58,6 +59,8 @@ PROCESS_ID = "slave(1)"
 
 # Between two attempts to find a master whose name cannot be resolved.
 DETECTION_RETRY_S = 10.0
+
+DISK_WATCH_INTERVAL_S_MIN = 1.0
 
 # Started in the sandbox, where modules of a task must not be taken for ours: hence -P, and the
 # place of this package given in full.
@@ -138,7 +141,7 @@ class Agent(Process):
         if self._config.log_dir is not None:
             log = str(Path(self._config.log_dir).absolute() / "mesos-agent.INFO")
             _ = self.dispatch(self._files.pid, self._files.attach, log, ("/slave/log",))
-        self._set_alarm("garbage", self._config.disk_watch_interval_s, self._collect_garbage)
+        self._watch_garbage()
         _ = self.start_task(self._watch_master())
 
     def finalize(self) -> None:
@@ -298,8 +301,8 @@ class Agent(Process):
     # From executors -----------------------------------------------------------------------------
 
     def _on_register_executor(self, sender: PID, message: internal.RegisterExecutorMessage) -> None:
-        if not sender.port:
-            raise InvalidInput("sender", f"must have an address to answer to, not {sender}")
+        if not sender.port or sender == self.pid:
+            raise InvalidInput("sender", f"must be an executor with an address, not {sender}")
         self._feed_executors(
             run.ExecutorCame(
                 FrameworkId(message.framework_id.value),
@@ -383,6 +386,8 @@ class Agent(Process):
 
     async def _watch_master(self) -> None:
         """Tell the registration who leads, now and whenever that changes."""
+        if killed := await self._launcher.destroy_orphans():
+            logger.warning("killed %d processes that an earlier agent left here", killed)
         await self._find_hostname()
         await self.dispatch(self.pid, self._feed_registration, reg.Recovered(None))
         leader: PID | None = None
@@ -636,7 +641,11 @@ class Agent(Process):
             if paths is not None:
                 _ = self.dispatch(self._files.pid, self._files.detach, str(paths.sandbox))
             _ = self.start_task(self._launcher.delete_sandbox(ContainerId(container_id)))
-        self._set_alarm("garbage", config.disk_watch_interval_s, self._collect_garbage)
+        self._watch_garbage()
+
+    def _watch_garbage(self) -> None:
+        interval_s = max(self._config.disk_watch_interval_s, DISK_WATCH_INTERVAL_S_MIN)
+        self._set_alarm("garbage", interval_s, self._collect_garbage)
 
     # HTTP ---------------------------------------------------------------------------------------
 
@@ -713,14 +722,14 @@ def _registered(
     *,
     is_reregistration: bool,
 ) -> reg.Registered:
-    connection = message.connection
-    has_timeout = connection.HasField("total_ping_timeout_seconds")
-    return reg.Registered(
-        str(sender),
-        AgentId(wire.check_id(message.slave_id.value, "slave_id")),
-        connection.total_ping_timeout_seconds if has_timeout else None,
-        is_reregistration,
-    )
+    timeout_s: float | None = None
+    if message.connection.HasField("total_ping_timeout_seconds"):
+        timeout_s = message.connection.total_ping_timeout_seconds
+        if not timeout_s > 0.0:  # nor is NaN
+            field = "connection.total_ping_timeout_seconds"
+            raise InvalidInput(field, f"must be positive, not {timeout_s}")
+    agent_id = AgentId(wire.check_id(message.slave_id.value, "slave_id"))
+    return reg.Registered(str(sender), agent_id, timeout_s, is_reregistration)
 
 
 def _timed_out(timer: reg.StartTimer) -> reg.Event:

@@ -16,7 +16,13 @@ from typing import ClassVar
 
 from cluster import flag_kinds as kinds
 from cluster.container_flags import DISK, ContainerConfig
-from cluster.daemon_flags import NETWORK, STORAGE
+from cluster.daemon_flags import (
+    NETWORK,
+    NO_AUTHENTICATION,
+    NO_AUTHORIZATION,
+    NO_MODULES,
+    STORAGE,
+)
 from cluster.flags import flag, required
 from cluster.model.attributes import Attributes
 from cluster.model.resources import Resources
@@ -37,26 +43,137 @@ def _check_resources(text: str) -> None:
         Resources.parse(text)
 
 
-_NO_AUTHENTICATION = "peers cannot be authenticated so far, listen on a loopback address"
-_NO_AUTHORIZATION = "requests cannot be authorized so far, listen on a loopback address"
-_NO_MODULES = "modules of Mesos are C++ libraries, which cannot be loaded"
+_NO_ISOLATION = "containers are groups of processes so far, nothing holds them in"
 
 _UNAVAILABLE = {
-    "authenticate_http_readonly": _NO_AUTHENTICATION,
-    "authenticate_http_readwrite": _NO_AUTHENTICATION,
-    "authenticate_http_executors": _NO_AUTHENTICATION,
-    "acls": _NO_AUTHORIZATION,
-    "firewall_rules": _NO_AUTHORIZATION,
-    "modules": _NO_MODULES,
-    "modules_dir": _NO_MODULES,
-    "hooks": _NO_MODULES,
-    "master_detector": _NO_MODULES,
-    "container_logger": _NO_MODULES,
-    "secret_resolver": _NO_MODULES,
-    "resource_estimator": _NO_MODULES,
-    "qos_controller": _NO_MODULES,
+    "authenticate_http_readonly": NO_AUTHENTICATION,
+    "authenticate_http_readwrite": NO_AUTHENTICATION,
+    "authenticate_http_executors": NO_AUTHENTICATION,
+    "acls": NO_AUTHORIZATION,
+    "firewall_rules": NO_AUTHORIZATION,
+    "containerizers": _NO_ISOLATION,
+    "isolation": _NO_ISOLATION,
+    "image_providers": _NO_ISOLATION,
+    "cgroups_enable_cfs": _NO_ISOLATION,
+    "cgroups_limit_swap": _NO_ISOLATION,
+    "effective_capabilities": _NO_ISOLATION,
+    "bounding_capabilities": _NO_ISOLATION,
+    "seccomp_profile_name": _NO_ISOLATION,
+    "disallow_sharing_agent_pid_namespace": _NO_ISOLATION,
+    "disallow_sharing_agent_ipc_namespace": _NO_ISOLATION,
+    "enforce_container_disk_quota": _NO_ISOLATION,
+    "enforce_container_ports": _NO_ISOLATION,
+    "xfs_kill_containers": _NO_ISOLATION,
+    "http_executor_domain_sockets": "executors talk to their agent over TCP so far",
+    "modules": NO_MODULES,
+    "modules_dir": NO_MODULES,
+    "hooks": NO_MODULES,
+    "master_detector": NO_MODULES,
+    "container_logger": NO_MODULES,
+    "disk_profile_adaptor": NO_MODULES,
+    "secret_resolver": NO_MODULES,
+    "resource_estimator": NO_MODULES,
+    "qos_controller": NO_MODULES,
 }
-_NOT_YET_EFFECTIVE = frozenset({""})
+_NOT_YET_EFFECTIVE = frozenset(
+    {
+        "agent_features",
+        "agent_subsystems",
+        "allowed_devices",
+        "appc_simple_discovery_uri_prefix",
+        "appc_store_dir",
+        "authenticatee",
+        "authentication_backoff_factor_s",
+        "authentication_timeout_max_s",
+        "authentication_timeout_min_s",
+        "authorizer",
+        "cgroups_cpu_enable_pids_and_tids_count",
+        "cgroups_destroy_timeout_s",
+        "cgroups_hierarchy",
+        "cgroups_net_cls_primary_handle",
+        "cgroups_net_cls_secondary_handles",
+        "cgroups_root",
+        "check_agent_port_range_only",
+        "container_disk_watch_interval_s",
+        "container_ports_isolated_range",
+        "container_ports_watch_interval_s",
+        "credential",
+        "csi_plugin_config_dir",
+        "default_container_dns",
+        "default_container_info",
+        "default_container_shm_size_bytes",
+        "docker",
+        "docker_config",
+        "docker_ignore_runtime",
+        "docker_kill_orphans",
+        "docker_mesos_image",
+        "docker_registry",
+        "docker_remove_delay_s",
+        "docker_socket",
+        "docker_stop_timeout_s",
+        "docker_store_dir",
+        "docker_volume_checkpoint_dir",
+        "docker_volume_chown",
+        "domain_socket_location",
+        "egress_flow_classifier_parent",
+        "egress_rate_limit_per_container_bytes",
+        "egress_unique_flow_per_container",
+        "ephemeral_ports_per_container",
+        "eth0_name",
+        "executor_reregistration_retry_interval_s",
+        "external_log_file",
+        "fetcher_cache_dir",
+        "fetcher_cache_size_bytes",
+        "fetcher_stall_timeout_s",
+        "frameworks_home",
+        "gc_non_executor_container_sandboxes",
+        "hadoop_home",
+        "host_path_volume_force_creation",
+        "http_authenticators",
+        "http_command_executor",
+        "http_credentials",
+        "http_heartbeat_interval_s",
+        "image_gc_config",
+        "image_provisioner_backend",
+        "ingress_rate_limit_per_container_bytes",
+        "initialize_driver_logging",
+        "ip6",
+        "ip6_discovery_command",
+        "jwt_secret_key",
+        "launcher",
+        "launcher_dir",
+        "lo_name",
+        "logbufsecs",
+        "memory_profiling",
+        "network_cni_config_dir",
+        "network_cni_metrics",
+        "network_cni_plugins_dir",
+        "network_cni_root_dir_persist",
+        "network_enable_snmp_statistics",
+        "network_enable_socket_statistics_details",
+        "network_enable_socket_statistics_summary",
+        "nvidia_gpu_devices",
+        "oversubscribed_resources_interval_s",
+        "perf_duration_s",
+        "perf_events",
+        "perf_interval_s",
+        "qos_correction_interval_min_s",
+        "reconfiguration_policy",
+        "recover",
+        "resource_provider_config_dir",
+        "revocable_cpu_low_priority",
+        "runtime_dir",
+        "sandbox_directory",
+        "seccomp_config_dir",
+        "strict",
+        "systemd_enable_support",
+        "systemd_runtime_directory",
+        "volume_gid_range",
+        "xfs_project_range",
+        "xfs_quota_headroom_bytes",
+        "zk_session_timeout_s",
+    }
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +181,8 @@ class AgentConfig(ContainerConfig):
     """Configuration of one agent; field names are flag names, ``_s`` marks seconds."""
 
     SUMMARY: ClassVar[str] = (
-        "The agent of one machine: it offers what the machine has and runs the tasks of frameworks in it."
+        "The agent of one machine: it offers what the machine has, and runs the tasks that "
+        "frameworks launch there."
     )
     NOT_YET_EFFECTIVE: ClassVar[frozenset[str]] = _NOT_YET_EFFECTIVE
     UNAVAILABLE: ClassVar[Mapping[str, str]] = _UNAVAILABLE

@@ -31,6 +31,7 @@ from cluster.daemon_flags import (
     DaemonConfig,
     not_yet_effective,
     refuse_unavailable,
+    remarks_of,
 )
 from cluster.errors import ClusterError, InvalidInput
 from cluster.flags import HelpWanted, Parsed, VersionWanted, format_help, parse_flags
@@ -72,7 +73,8 @@ def run_daemon(
     try:
         match parse_flags(config_type, _command_line(arguments), os.environ):
             case HelpWanted():
-                return _say(format_help(program, config_type.SUMMARY, config_type))
+                remarks = remarks_of(config_type)
+                return _say(format_help(program, config_type.SUMMARY, config_type, remarks))
             case VersionWanted():
                 return _say(f"{program} {VERSION}\n")
             case Parsed() as parsed:

@@ -19,6 +19,11 @@ STORAGE = "Storage"
 LOGGING = "Logging"
 SUPERVISION = "Supervision"
 
+# Reasons for UNAVAILABLE, shared by master and agent.
+NO_AUTHENTICATION = "peers cannot be authenticated so far, listen on a loopback address"
+NO_AUTHORIZATION = "requests cannot be authorized so far, listen on a loopback address"
+NO_MODULES = "modules of Mesos are C++ libraries, which cannot be loaded"
+
 LOOPBACK = "127.0.0.1"
 
 
@@ -169,6 +174,12 @@ def refuse_unavailable(config: DaemonConfig) -> None:
             )
 
 
+def remarks_of(config_type: type[DaemonConfig]) -> dict[str, str]:
+    """Field -> what ``--help`` adds about flags that do not do yet what they say."""
+    remarks = dict.fromkeys(config_type.NOT_YET_EFFECTIVE, "without effect so far")
+    return remarks | dict.fromkeys(config_type.UNAVAILABLE, "not available yet")
+
+
 def _is_changed(config: DaemonConfig, field: str) -> bool:
     declared = next(one for one in dataclasses.fields(config) if one.name == field)
     changed: bool = getattr(config, field) != declared.default
@@ -179,9 +190,13 @@ __all__ = [
     "LOGGING",
     "LOOPBACK",
     "NETWORK",
+    "NO_AUTHENTICATION",
+    "NO_AUTHORIZATION",
+    "NO_MODULES",
     "STORAGE",
     "SUPERVISION",
     "DaemonConfig",
     "not_yet_effective",
     "refuse_unavailable",
+    "remarks_of",
 ]

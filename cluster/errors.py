@@ -1,4 +1,4 @@
-"""Errors of the cluster manager, split by whose fault they are (style: ARCHITECTURE.md, "Errors")."""
+"""Errors of the cluster manager, split by whose fault they are (see ARCHITECTURE.md)."""
 
 
 class ClusterError(Exception):

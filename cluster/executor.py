@@ -28,6 +28,7 @@ from typing import Any, Self
 from google.protobuf.message import Message
 
 from actorproc import Process, Runtime
+from cluster.callbacks import EitherSpelling
 from cluster.core import executor_driver as core
 from cluster.core.driver_status import Control, DriverLife, DriverMisuse, Status
 from cluster.core.executor_driver import ExecutorEnvironment
@@ -225,8 +226,8 @@ class ExecutorDriver(ExecutorCalls):
 # ---- the classic face ---------------------------------------------------------------------------
 
 
-class Executor:
-    """Base class of classic executors: override what you need. Names are the interface.
+class Executor(EitherSpelling):
+    """Base class of classic executors: override what you need, ``launchTask`` or ``launch_task``.
 
     Callbacks run one at a time in the driver's thread; an exception aborts the driver.
     """

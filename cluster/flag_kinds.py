@@ -106,7 +106,8 @@ def switch() -> Kind[bool]:
                 return True
             case "false" | "0":
                 return False
-        raise InvalidInput(field, f"must be true, false, 1 or 0, not {given!r}")
+            case _:
+                raise InvalidInput(field, f"must be true, false, 1 or 0, not {given!r}")
 
     return Kind("BOOLEAN", parse, lambda value: "true" if value else "false", is_switch=True)
 

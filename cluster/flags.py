@@ -194,16 +194,26 @@ def flag_values(config: object) -> dict[str, str]:
     return dict(sorted(shown.items()))
 
 
-def format_help(program: str, summary: str, config_type: type[Any]) -> str:
-    """The text of ``--help``: every flag with meaning, default, environment name and aliases."""
+def format_help(
+    program: str, summary: str, config_type: type[Any], remarks: Mapping[str, str] | None = None
+) -> str:
+    """The text of ``--help``: every flag with meaning, default, environment name and aliases.
+
+    Args:
+        program: what the reader types.
+        summary: what the program does, one sentence.
+        remarks: field -> a few words that end its description, e.g. ``without effect so far``.
+    """
     lines = [f"usage: {program} [--name=value ...]", "", *_wrap(summary, indent=0), ""]
     lines += _wrap(_HELP_FORMS, indent=0)
     defaults = _defaults(config_type)
     groups: dict[str, list[str]] = {}
     for field, one in flags_of(config_type).items():
-        groups.setdefault(one.group, []).extend(_describe(one, defaults.get(field, _REQUIRED)))
-    for group, described in groups.items():
-        lines += ["", f"{group}:", *described]
+        remark = (remarks or {}).get(field, "")
+        described = _describe(one, defaults.get(field, _REQUIRED), remark)
+        groups.setdefault(one.group, []).extend(described)
+    for group, descriptions in groups.items():
+        lines += ["", f"{group}:", *descriptions]
     lines += ["", "Other:", "  --help", *_wrap("Print this text and exit.", indent=6)]
     lines += ["  --version", *_wrap("Print the version and exit.", indent=6)]
     return "\n".join(lines) + "\n"
@@ -341,7 +351,7 @@ def _defaults(config_type: type[Any]) -> dict[str, object]:
     }
 
 
-def _describe(one: Flag, default: object) -> list[str]:
+def _describe(one: Flag, default: object, remark: str) -> list[str]:
     shape = f"--[no-]{one.name}" if one.kind.is_switch else f"--{one.name}={one.kind.placeholder}"
     facts = [_default_fact(one, default)]
     facts.append(f"environment: {ENVIRONMENT_PREFIX}{one.name.upper()}")
@@ -349,6 +359,8 @@ def _describe(one: Flag, default: object) -> list[str]:
         facts.append(f"or {', '.join(one.environment)}")
     if one.aliases:
         facts.append(f"old name: {', '.join(f'--{alias}' for alias in one.aliases)}")
+    if remark:
+        facts.append(remark)
     return [f"  {shape}", *_wrap(f"{one.help}.", indent=6), *_wrap(f"[{'; '.join(facts)}]", 6)]
 
 

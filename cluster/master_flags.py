@@ -13,7 +13,13 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from cluster import flag_kinds as kinds
-from cluster.daemon_flags import NETWORK, DaemonConfig
+from cluster.daemon_flags import (
+    NETWORK,
+    NO_AUTHENTICATION,
+    NO_AUTHORIZATION,
+    NO_MODULES,
+    DaemonConfig,
+)
 from cluster.flags import flag
 
 REGISTRY = "Registry and election"
@@ -23,29 +29,66 @@ FRAMEWORKS = "Frameworks"
 SECURITY = "Security"
 OPERATION = "Operation"
 
-
-_NO_AUTHENTICATION = "peers cannot be authenticated so far, listen on a loopback address"
-_NO_AUTHORIZATION = "requests cannot be authorized so far, listen on a loopback address"
 _NO_ELECTION = "one master leads alone so far, several would not know of each other"
-_NO_MODULES = "modules of Mesos are C++ libraries, which cannot be loaded"
 
 _UNAVAILABLE = {
     "zk": _NO_ELECTION,
     "registry_strict": "Mesos refuses it too",
-    "authenticate_frameworks": _NO_AUTHENTICATION,
-    "authenticate_agents": _NO_AUTHENTICATION,
-    "authenticate_http_readonly": _NO_AUTHENTICATION,
-    "authenticate_http_readwrite": _NO_AUTHENTICATION,
-    "authenticate_http_frameworks": _NO_AUTHENTICATION,
-    "acls": _NO_AUTHORIZATION,
-    "firewall_rules": _NO_AUTHORIZATION,
-    "modules": _NO_MODULES,
-    "modules_dir": _NO_MODULES,
-    "hooks": _NO_MODULES,
-    "master_contender": _NO_MODULES,
-    "master_detector": _NO_MODULES,
+    "whitelist": "offers cannot be limited to some agents so far",
+    "authenticate_frameworks": NO_AUTHENTICATION,
+    "authenticate_agents": NO_AUTHENTICATION,
+    "authenticate_http_readonly": NO_AUTHENTICATION,
+    "authenticate_http_readwrite": NO_AUTHENTICATION,
+    "authenticate_http_frameworks": NO_AUTHENTICATION,
+    "acls": NO_AUTHORIZATION,
+    "firewall_rules": NO_AUTHORIZATION,
+    "modules": NO_MODULES,
+    "modules_dir": NO_MODULES,
+    "hooks": NO_MODULES,
+    "master_contender": NO_MODULES,
+    "master_detector": NO_MODULES,
 }
-_NOT_YET_EFFECTIVE = frozenset({""})
+_NOT_YET_EFFECTIVE = frozenset(
+    {
+        "agent_removal_rate_limit",
+        "allocator",
+        "allocator_agent_recovery_factor",
+        "allocator_recovery_timeout_s",
+        "authentication_v0_timeout_s",
+        "authenticators",
+        "authorizers",
+        "cluster",
+        "credentials",
+        "domain",
+        "external_log_file",
+        "filter_gpu_resources",
+        "framework_sorter",
+        "http_authenticators",
+        "http_framework_authenticators",
+        "initialize_driver_logging",
+        "log_auto_initialize",
+        "logbufsecs",
+        "max_executors_per_agent",
+        "max_operator_event_stream_subscribers",
+        "memory_profiling",
+        "offer_constraints_re2_max_mem_bytes",
+        "offer_constraints_re2_max_program_size",
+        "publish_per_framework_metrics",
+        "quorum",
+        "rate_limits",
+        "recovery_agent_removal_limit",
+        "registry",
+        "registry_fetch_timeout_s",
+        "registry_gc_interval_s",
+        "registry_max_agent_age_s",
+        "registry_max_agent_count",
+        "registry_store_timeout_s",
+        "require_agent_domain",
+        "role_sorter",
+        "webui_dir",
+        "zk_session_timeout_s",
+    }
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +96,8 @@ class MasterConfig(DaemonConfig):
     """Configuration of one master; field names are flag names, ``_s`` marks seconds."""
 
     SUMMARY: ClassVar[str] = (
-        "The master of a cluster: it knows the agents and frameworks and offers the resources of the one to the other."
+        "The master of a cluster: it knows agents and frameworks, and offers the resources of the "
+        "agents to the frameworks."
     )
     NOT_YET_EFFECTIVE: ClassVar[frozenset[str]] = _NOT_YET_EFFECTIVE
     UNAVAILABLE: ClassVar[Mapping[str, str]] = _UNAVAILABLE
@@ -96,7 +140,7 @@ class MasterConfig(DaemonConfig):
     registry: str = flag(
         "replicated_log",
         kinds.choice("replicated_log", "in_memory"),
-        "Where the list of admitted agents is kept",
+        "Where the list of admitted agents is kept; so far always in memory",
         group=REGISTRY,
     )
     registry_fetch_timeout_s: float = flag(

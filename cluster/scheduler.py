@@ -30,6 +30,7 @@ from typing import Any, Protocol, Self
 from google.protobuf.message import Message
 
 from actorproc import PID, InvalidPID, Process, Runtime
+from cluster.callbacks import EitherSpelling
 from cluster.core import scheduler_driver as core
 from cluster.core.driver_status import Control, DriverLife, DriverMisuse, Status
 from cluster.core.scheduler_events import (
@@ -632,8 +633,8 @@ class SchedulerDriver(SchedulerCalls):
 # ---- the classic face ---------------------------------------------------------------------------
 
 
-class Scheduler:
-    """Base class of classic schedulers: override what you need. Names are the interface.
+class Scheduler(EitherSpelling):
+    """Base class of classic schedulers: override what you need, in either spelling.
 
     Callbacks run one at a time in the driver's thread; an exception aborts the driver.
     """

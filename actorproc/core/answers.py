@@ -23,6 +23,11 @@ class SlowAnswer(Protocol):
         """True when all of the answer has been handed over."""
         ...
 
+    @property
+    def keeps_connection(self) -> bool:
+        """False when the connection closes after it: what is owed behind it is lost."""
+        ...
+
 
 class _Repeated:
     __slots__ = ("count", "status", "text")
@@ -75,7 +80,10 @@ class AnswerQueue:
         return first.status, first.text, count
 
     def pass_slow(self) -> bool:
-        """Release the slow answer at the head; True when it is complete and was removed."""
+        """Release the slow answer at the head; True when it is complete and was removed.
+
+        When it is the last of its connection, everything behind it is removed too.
+        """
         if not self._queue:
             return False
         first = self._queue[0]
@@ -85,6 +93,9 @@ class AnswerQueue:
         if not first.is_complete:
             return False
         self._queue.popleft()
+        if not first.keeps_connection:
+            self._queue.clear()
+            self._last = None
         return True
 
 

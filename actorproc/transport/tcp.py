@@ -555,7 +555,7 @@ class InboundConnection(asyncio.Protocol):
 
     def _write_answers(self) -> None:
         transport = self._transport
-        if transport is None:
+        if transport is None or self._has_sent_eof:
             return
         while not self._is_write_paused:
             short = self._answers.take_short(ANSWERS_WRITE_MAX)
@@ -572,13 +572,17 @@ class InboundConnection(asyncio.Protocol):
 
         Closing with bytes unread would reset the connection, and destroy the answers on their way.
         """
+        if self._has_sent_eof or transport.is_closing():
+            return
         if self._is_at_eof or not transport.can_write_eof():
             transport.close()
-        elif not self._has_sent_eof:
+        else:
             self._has_sent_eof = True
             transport.write_eof()
-            self.resume_reading()
             self._end_timer = self._loop.call_later(CLOSE_S, transport.abort)
+        for slot in list(self._slots):  # requests behind the last one that is answered
+            slot.lose(None)
+        self.resume_reading()
 
     def slot_done(self, slot: HttpSlot) -> None:
         """An ordinary request's answer is complete; called by its slot."""
@@ -691,6 +695,7 @@ class HttpSlot(asyncio.Transport):
             closes: it says that the connection closes after it.
             is_whole: asked when it ends; after half an answer the connection must close too.
         """
+        self.has_begun = True
         self._is_whole = is_whole
         if closes:
             self.keeps_connection = False
@@ -727,7 +732,6 @@ class HttpSlot(asyncio.Transport):
     def write(self, data: bytes | bytearray | memoryview[Any]) -> None:
         if self._is_closed:
             return
-        self.has_begun = True
         if self._is_released:
             self._connection.write(bytes(data))
         else:

@@ -93,7 +93,7 @@ class Fetcher(Protocol):
 
 
 class Containerizer(Protocol):
-    """Starts, watches and ends containers. All containers are alive from `launch` to `wait`."""
+    """Starts, watches and ends containers; one is alive from `launch` until `wait` answers."""
 
     async def launch(self, config: ContainerConfig) -> int:
         """Start the container and return the OS process id of its root process.
@@ -117,6 +117,14 @@ class Containerizer(Protocol):
         """Kill every process of the container with SIGKILL; `wait` then answers.
 
         Unknown containers are ignored: they have ended already.
+        """
+        ...
+
+    async def destroy_orphans(self, work_dir: Path) -> int:
+        """Kill containers that run below `work_dir` but were not launched by this object.
+
+        Returns:
+            How many processes were killed.
         """
         ...
 

@@ -126,9 +126,14 @@ class ExecutorLauncher:
                     replacement=self._replacement,
                     wanted=wanted_environment(info),
                 ),
-                command_user if self._config.switch_user else None,
+                command_user if self._config.switch_user and command_user else None,
             )
         )
+
+    async def destroy_orphans(self) -> int:
+        """Kill what an earlier agent with this work directory left running; returns how many."""
+        # Another agent may have its work directory below ours, but never below ours/slaves.
+        return await self._containerizer.destroy_orphans(self._work_dir / "slaves")
 
     async def wait(self, container_id: ContainerId) -> ContainerTermination:
         """Wait for the end of a container that was launched."""

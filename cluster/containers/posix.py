@@ -33,7 +33,7 @@ from cluster.containers.base import (
     UnknownContainer,
 )
 from cluster.containers.environment import DEFAULT_PATH
-from cluster.containers.process_tree import MARKER_VARIABLE, kill_tree
+from cluster.containers.process_tree import MARKER_VARIABLE, kill_marked, kill_tree
 from cluster.model.ids import ContainerId
 
 logger = logging.getLogger(__name__)
@@ -119,6 +119,11 @@ class PosixContainerizer:
         async with container.reaping:
             if not container.reaped:
                 await asyncio.to_thread(kill_tree, container.root_pid, marker=container.marker)
+
+    async def destroy_orphans(self, work_dir: Path) -> int:
+        """Kill what earlier agents left; see `Containerizer.destroy_orphans`."""
+        own = {container.marker for container in self._containers.values()}
+        return await asyncio.to_thread(kill_marked, str(work_dir), spare=own)
 
     async def _reap(self, container: _Container) -> int:
         """Kill what outlived the root process, then take the root's status (and its zombie)."""

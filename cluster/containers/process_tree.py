@@ -12,8 +12,9 @@ import contextlib
 import os
 import signal
 import time
+from collections.abc import Callable, Collection
 
-import psutil  # type: ignore[import-untyped]
+import psutil
 
 # A member may fork between two looks at the process table. Members are stopped as they are found,
 # so each round can only find children that were born before their parent was stopped.
@@ -41,13 +42,43 @@ def kill_tree(root_pid: int, *, marker: str, spare_root: bool = False) -> int:
         How many processes were sent SIGKILL.
     """
     spared = root_pid if spare_root else None
+
+    def find() -> list[psutil.Process]:
+        return [process for process in members(root_pid, marker) if process.pid != spared]
+
+    return _kill_all(find)
+
+
+def kill_marked(work_dir: str, *, spare: Collection[str]) -> int:
+    """SIGKILL all processes whose environment names a sandbox below `work_dir`.
+
+    Args:
+        spare: sandboxes whose processes are left alone.
+
+    Returns:
+        How many processes were sent SIGKILL.
+    """
+    prefix = work_dir.rstrip(os.sep) + os.sep
+
+    def find() -> list[psutil.Process]:
+        return [
+            process
+            for process in psutil.process_iter()
+            if process.pid != os.getpid()
+            and (marker := _sandbox(process)) is not None
+            and marker.startswith(prefix)
+            and marker not in spare
+            and _is_alive(process)
+        ]
+
+    return _kill_all(find)
+
+
+def _kill_all(find: Callable[[], list[psutil.Process]]) -> int:
+    """Stop processes until no more are found, kill them, wait until they run no more."""
     doomed: dict[int, psutil.Process] = {}
     for _ in range(ROUNDS_MAX):
-        found = [
-            process
-            for process in members(root_pid, marker)
-            if process.pid not in doomed and process.pid != spared
-        ]
+        found = [process for process in find() if process.pid not in doomed]
         if not found:
             break
         for process in found:
@@ -55,12 +86,11 @@ def kill_tree(root_pid: int, *, marker: str, spare_root: bool = False) -> int:
             _signal(process, signal.SIGSTOP)
     for process in doomed.values():
         _signal(process, signal.SIGKILL)
-    # The root is left out: it stays as a zombie until its parent, our caller, reaps it.
-    _wait_dead([process for pid, process in doomed.items() if pid != root_pid])
+    _wait_dead(doomed.values())
     return len(doomed)
 
 
-def _wait_dead(processes: list[psutil.Process]) -> None:
+def _wait_dead(processes: Collection[psutil.Process]) -> None:
     """Wait until processes run no more. Zombies do not count: their parents may take their time."""
     deadline_s = time.monotonic() + GONE_TIMEOUT_S
     pause_s = LOOK_AGAIN_S
@@ -136,4 +166,4 @@ def _signal(process: psutil.Process, number: signal.Signals) -> None:
         process.send_signal(number)
 
 
-__all__ = ["GONE_TIMEOUT_S", "MARKER_VARIABLE", "ROUNDS_MAX", "kill_tree", "members"]
+__all__ = ["GONE_TIMEOUT_S", "MARKER_VARIABLE", "ROUNDS_MAX", "kill_marked", "kill_tree", "members"]

@@ -122,8 +122,9 @@ def _task_error(
         return f"{where}: framework '{framework_id}' is not listed"
     if executor_id and (framework_id, executor_id) not in executors:
         return f"{where}: executor '{executor_id}' is not listed"
-    if mesos.TASK_UNKNOWN in (task.state, task.status_update_state):
-        return f"{where}: TASK_UNKNOWN is no state of a task"
+    for state in (task.state, task.status_update_state):
+        if state in (mesos.TASK_UNKNOWN, mesos.TASK_UNREACHABLE):
+            return f"{where}: {mesos.TaskState.Name(state)} is no state that an agent can report"
     try:
         resources_from_pb(task.resources, field=where)
     except InvalidInput as error:

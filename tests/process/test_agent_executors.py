@@ -13,7 +13,7 @@ import aiohttp
 import psutil
 import pytest
 
-from actorproc import Process, Runtime, TcpTransport
+from actorproc import PID, Process, Runtime, TcpTransport
 from cluster.testing.daemon_process import DaemonProcess
 from cluster.wire.pb import mesos_pb2 as mesos
 from cluster.wire.pb import messages_pb2 as internal
@@ -30,7 +30,7 @@ class Master(Process):
 
     def __init__(self):
         super().__init__("master")
-        self.agent = None
+        self.agent = PID.EMPTY
         self.heard = []
         self.states = {}
 
@@ -254,6 +254,19 @@ async def test_kill_9_of_the_agent_ends_executors_of_frameworks_without_checkpoi
         family = psutil.Process(w.daemon.process.pid).children(recursive=True)
         w.daemon.process.kill()
         await until(lambda: not any(_is_alive(process) for process in family))
+
+
+async def test_a_restarted_agent_kills_what_it_cannot_take_back(tmp_path):
+    """Executors of checkpointing frameworks wait for the agent, which cannot recover them yet."""
+    async with world(tmp_path) as w:
+        w.master.run(task_info("t1", command="sleep 1000"), checkpoint=True)
+        await w.until_running("t1")
+        family = psutil.Process(w.daemon.process.pid).children(recursive=True)
+        w.daemon.process.kill()
+        await asyncio.to_thread(w.daemon.process.wait, DEADLINE_S)
+        assert all(_is_alive(process) for process in family)
+        async with world(tmp_path):
+            await until(lambda: not any(_is_alive(process) for process in family))
 
 
 async def test_sigusr1_unregisters_ends_everything_and_exits(tmp_path):

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 
+import psutil
 import pytest
 
 from cluster.testing import LocalCluster
@@ -179,16 +180,22 @@ def test_a_master_that_is_not_there_is_said_and_tried_again():
         assert running.wait(TIMEOUT_S) == 130
 
 
+def found(pattern, text):
+    match = re.search(pattern, text)
+    assert match is not None, text
+    return match[1]
+
+
 def test_dev_is_ready_soon_runs_work_and_leaves_nothing():
     dev = start("dev", "--port=0", "--agents=2")
     with dev:
         welcome = read_until(dev.stdout, b"Ctrl-C stops everything").decode()
-        ready_s = float(re.search(r"ready after ([\d.]+) s", welcome)[1])
-        assert ready_s < 10  # 2 s on an idle machine; the figure is in benchmarks
+        ready_s = float(found(r"ready after ([\d.]+) s", welcome))
+        assert ready_s < 5  # 2 s is promised; a busy test machine gets some more
         assert welcome.count("  agent-") == 2
-        address = re.search(r"MESOS_MASTER=(\S+) cluster run", welcome)[1]
+        address = found(r"MESOS_MASTER=(\S+) cluster run", welcome)
         assert run(address, "--", "sh", "-c", "echo hi").stdout == b"hi\n"
-        logs = re.search(r"logs +(\S+)/\*", welcome)[1]
+        logs = found(r"logs +(\S+)/\*", welcome)
         assert os.path.isdir(logs)
         dev.send_signal(signal.SIGINT)
         assert dev.wait(TIMEOUT_S) == 0
@@ -217,6 +224,4 @@ def test_dev_reports_an_agent_that_dies_and_goes_on():
 
 
 def child_running(module, parent):
-    import psutil
-
     return next(each.pid for each in psutil.Process(parent).children() if module in each.cmdline())

@@ -88,6 +88,7 @@ def test_the_daemons_die_with_an_owner_that_is_killed():
         [sys.executable, "-c", OWNER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
     with owner:
+        assert owner.stdout is not None
         mark, work_dir = owner.stdout.readline().split()
         try:
             assert len(_marked(mark)) == 2

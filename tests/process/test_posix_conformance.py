@@ -11,6 +11,7 @@ import pytest
 
 from cluster.containers.base import Command, ContainerConfig, LaunchFailed, UnknownContainer
 from cluster.containers.posix import PosixContainerizer
+from cluster.model.ids import ContainerId
 from tests.sim.agent_fakes import FakeContainerizer
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.process]
@@ -36,7 +37,7 @@ def config(tmp_path):
         directory.mkdir()
         environment = {"PATH": os.environ["PATH"], "MESOS_DIRECTORY": str(directory)}
         return ContainerConfig(
-            f"container-{number}", directory, Command(command), environment, **more
+            ContainerId(f"container-{number}"), directory, Command(command), environment, **more
         )
 
     return make
@@ -95,6 +96,16 @@ async def test_unknown_containers_cannot_be_waited_for_but_destroyed(containeriz
     await containerizer.destroy("nobody")
     with pytest.raises(UnknownContainer):
         await containerizer.wait("nobody")
+
+
+async def test_orphans_are_not_what_this_one_launched(containerizer, config, tmp_path):
+    one = config("sleep 1000")
+    await containerizer.launch(one)
+    assert await containerizer.destroy_orphans(tmp_path) == 0
+    assert await containerizer.destroy_orphans(tmp_path / "elsewhere") == 0
+    assert containerizer.containers() == (one.container_id,)
+    await containerizer.destroy(one.container_id)
+    await asyncio.wait_for(containerizer.wait(one.container_id), DEADLINE_S)
 
 
 async def test_a_waiter_that_gives_up_leaves_the_container_to_the_next(containerizer, config):

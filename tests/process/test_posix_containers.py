@@ -14,6 +14,7 @@ import uvloop
 
 from cluster.containers.base import Command, ContainerConfig, LaunchFailed, Uri
 from cluster.containers.posix import PosixContainerizer
+from cluster.model.ids import ContainerId
 
 pytestmark = pytest.mark.process
 
@@ -22,7 +23,7 @@ IS_ROOT = os.geteuid() == 0
 
 
 def config(directory, value, *arguments, shell=None, environment=None, user=None, uris=()):
-    directory.mkdir(exist_ok=True)
+    directory.mkdir(parents=True, exist_ok=True)
     command = Command(value, arguments, shell if shell is not None else not arguments, uris)
     whole = {"PATH": os.environ["PATH"], "MESOS_DIRECTORY": str(directory)} | (environment or {})
     return ContainerConfig(directory.name, directory, command, whole, user)
@@ -117,7 +118,9 @@ async def test_a_missing_sandbox_and_an_impossible_variable_are_refused(tmp_path
     (tmp_path / "c").rmdir()
     with pytest.raises(LaunchFailed, match="does not exist"):
         await run(
-            ContainerConfig("c", tmp_path / "c", Command("true"), {"PATH": os.environ["PATH"]})
+            ContainerConfig(
+                ContainerId("c"), tmp_path / "c", Command("true"), {"PATH": os.environ["PATH"]}
+            )
         )
 
 
@@ -234,6 +237,17 @@ async def test_other_containers_are_not_touched(tmp_path):
     assert all(is_alive(pid) for pid in pids.values())
     await containerizer.destroy(second.container_id)
     await asyncio.wait_for(containerizer.wait(second.container_id), DEADLINE_S)
+
+
+@pytest.mark.asyncio
+async def test_orphans_of_an_earlier_containerizer_are_found_by_their_sandbox(tmp_path):
+    earlier, later = PosixContainerizer(), PosixContainerizer()
+    one, pids = await start_family(earlier, tmp_path / "work/c")
+    assert await later.destroy_orphans(tmp_path / "wor") == 0  # not a prefix of names
+    assert await later.destroy_orphans(tmp_path / "work") == len(pids)
+    end = await asyncio.wait_for(earlier.wait(one.container_id), DEADLINE_S)
+    assert end.wait_status == signal.SIGKILL
+    assert [name for name, pid in pids.items() if is_alive(pid)] == []
 
 
 def open_descriptors():

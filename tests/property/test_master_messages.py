@@ -43,8 +43,10 @@ INSTALLED = (
 )
 # Words that mean something to the master under test, and some that mean trouble.
 WORDS = (
-    "m-0000 m-0001 m-S0 m-S1 m-O0 m-O1 m-O2 t u e cpus mem ports disk * dev a/b /x .. 1.11.0 0.1"
-).split() + ["", "\x00", "a" * 300, "é"]
+    *("m-0000", "m-0001", "m-S0", "m-S1", "m-O0", "m-O1", "m-O2", "t", "u", "e"),
+    *("cpus", "mem", "ports", "disk", "*", "dev", "a/b", "/x", "..", "1.11.0", "0.1"),
+    *("", "\x00", "a" * 300, "é"),
+)
 NUMBERS = (0, 1, -1, 5, 2**31 - 1, 4096, 31000)
 FLOATS = (0.0, 1.0, 0.1, -1.0, 1e300, float("nan"), float("inf"), 3600.0)
 DEPTH_MAX = 7

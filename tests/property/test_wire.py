@@ -1,5 +1,6 @@
-"""The wire format under any bytes, split anywhere; and everything real Mesos daemons were heard to say."""
+"""The wire format under any bytes, split anywhere; and what real Mesos daemons said."""
 
+import itertools
 import json
 import string
 
@@ -57,7 +58,7 @@ _STREAM = st.lists(_requests(), max_size=8).map(b"".join)
 
 def split(data, cuts):
     positions = [0, *sorted(cut % (len(data) + 1) for cut in cuts), len(data)]
-    return [data[start:end] for start, end in zip(positions, positions[1:], strict=False)]
+    return [data[start:end] for start, end in itertools.pairwise(positions)]
 
 
 @settings(max_examples=300)
@@ -72,7 +73,9 @@ def test_whole_split_and_bytewise_are_the_same(data, cuts):
 _MUTATION = st.tuples(
     st.sampled_from(["replace", "insert", "delete", "copy"]),
     st.integers(0, 10_000),
-    st.one_of(st.binary(min_size=1, max_size=4), st.sampled_from([b"\r\n", b"\r\n\r\n", b"\n", b"0"])),
+    st.one_of(
+        st.binary(min_size=1, max_size=4), st.sampled_from([b"\r\n", b"\r\n\r\n", b"\n", b"0"])
+    ),
 )
 
 
@@ -90,7 +93,9 @@ def mutate(data, mutations):
     return data
 
 
-@given(_STREAM, st.lists(_MUTATION, min_size=1, max_size=4), st.lists(st.integers(0, 5000), max_size=3))
+@given(
+    _STREAM, st.lists(_MUTATION, min_size=1, max_size=4), st.lists(st.integers(0, 5000), max_size=3)
+)
 def test_mutated_bytes_are_accepted_or_refused_and_it_never_matters_where_they_split(
     data, mutations, cuts
 ):
@@ -117,7 +122,9 @@ def test_any_bytes_are_accepted_or_refused(data, cuts):
 
 
 @settings(max_examples=300)
-@given(_STREAM, _STREAM, st.lists(_MUTATION, max_size=2), st.lists(st.integers(0, 5000), max_size=3))
+@given(
+    _STREAM, _STREAM, st.lists(_MUTATION, max_size=2), st.lists(st.integers(0, 5000), max_size=3)
+)
 def test_what_was_seen_before_changes_nothing(warm_up, data, mutations, cuts):
     # Memory and prediction: the same bytes on a connection that has seen others mean the same.
     data = mutate(data, mutations)

@@ -15,7 +15,10 @@ AGENT = "User-Agent: libprocess/raw@127.0.0.1:1\r\n"
 
 def post(path, body=b"", *, headers=FROM, version="1.1"):
     """A message with a Content-Length, as foreign clients send it."""
-    return f"POST {path} HTTP/{version}\r\n{headers}Content-Length: {len(body)}\r\n\r\n".encode() + body
+    return (
+        f"POST {path} HTTP/{version}\r\n{headers}Content-Length: {len(body)}\r\n\r\n".encode()
+        + body
+    )
 
 
 def get(path, *, headers="Host: x\r\n", version="1.1"):
@@ -40,7 +43,8 @@ async def read_answer(reader):
     try:
         head = await within(reader.readuntil(b"\r\n\r\n"))
     except asyncio.IncompleteReadError as error:
-        assert error.partial == b"", error.partial
+        if error.partial:
+            raise AssertionError(f"half an answer: {error.partial!r}") from error
         return None
     match = _ANSWER.fullmatch(head)
     assert match, head

@@ -48,7 +48,9 @@ async def test_009_a_delay_fires_once_and_not_before():
 async def test_timers_fire_in_order_each_at_its_time():
     clock = VirtualClock()
     async with in_process(clock=clock) as runtime:
-        alarm = Alarm([("c", 3.0), ("a", 1.0), ("b1", 2.0), ("b2", 2.0), ("now", 0.0), ("past", -1.0)])
+        alarm = Alarm(
+            [("c", 3.0), ("a", 1.0), ("b1", 2.0), ("b2", 2.0), ("now", 0.0), ("past", -1.0)]
+        )
         runtime.spawn(alarm)
         await clock.advance(10.0)
         assert alarm.fired == [
@@ -204,7 +206,9 @@ class Node(Process):
 peers = []
 async def main():
     clock, network = VirtualClock(), InProcessNetwork()
-    runtimes = [Runtime(network.transport("10.0.0.%d" % n, 1), clock=clock, seed=7) for n in range(4)]
+    runtimes = [
+        Runtime(network.transport(f"10.0.0.{n}", 1), clock=clock, seed=7) for n in range(4)
+    ]
     for runtime in runtimes:
         await runtime.start()
         for name in "abc":

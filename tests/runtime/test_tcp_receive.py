@@ -1,4 +1,4 @@
-"""The listening side of TCP, spoken to by raw sockets. Source: actor-runtime.md §1.3 to 1.10, §2.1."""
+"""The listening side of TCP, spoken to by raw sockets. Source: actor-runtime.md §1.3-1.10, 2.1."""
 
 import asyncio
 import gzip
@@ -121,7 +121,9 @@ async def test_020_an_answer_to_a_sender_without_id(runtime):
     runtime.spawn(Replying("replying"))
     async with RawPeer() as peer:
         async with connected(runtime) as (reader, writer):
-            writer.write(post("/replying/ask", b"x", headers=f"Libprocess-From: @{peer.address}\r\n"))
+            writer.write(
+                post("/replying/ask", b"x", headers=f"Libprocess-From: @{peer.address}\r\n")
+            )
             assert (await read_answer(reader)).status == 202
         [connection] = await peer.wait_connections(1)
         await eventually(lambda: connection.data.endswith(b"0\r\n\r\n"))
@@ -229,7 +231,9 @@ async def test_the_answer_413_reaches_a_client_that_is_still_sending(runtime, se
     def send():
         with socket.create_connection(runtime.address) as client:
             client.settimeout(10)
-            client.sendall(f"POST /server/m HTTP/1.1\r\n{FROM}Content-Length: 8000000\r\n\r\n".encode())
+            client.sendall(
+                f"POST /server/m HTTP/1.1\r\n{FROM}Content-Length: 8000000\r\n\r\n".encode()
+            )
             for _ in range(8):
                 client.sendall(b"x" * 1_000_000)
             return client.recv(1000)
@@ -406,7 +410,9 @@ async def test_037_a_message_behind_a_slow_get_is_handled_at_once_and_answered_a
 
 async def test_a_refusal_waits_for_the_answers_before_it(runtime, server):
     async with connected(runtime) as (reader, writer):
-        writer.write(get("/server/slow") + post("/nobody/m") + b"garbage\r\n\r\n" + post("/server/m"))
+        writer.write(
+            get("/server/slow") + post("/nobody/m") + b"garbage\r\n\r\n" + post("/server/m")
+        )
         await eventually(lambda: runtime._transport.counters.refused_connections)
         server.may_answer.set()
         answers = await read_answers(reader, 2)

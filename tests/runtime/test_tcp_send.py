@@ -1,6 +1,7 @@
-"""The dialling side of TCP: connections, links and their loss. Source: actor-runtime.md §1.8 to 1.10, §2.3."""
+"""The dialling side of TCP: connections and links. Source: actor-runtime.md §1.8 to 1.10, 2.3."""
 
 import asyncio
+import contextlib
 import os
 import resource
 import signal
@@ -86,7 +87,11 @@ async def test_040_an_unused_temporary_connection_is_half_closed_and_the_next_se
         hasty.post(to, f"n{number}")
         connections = await peer.wait_connections(number + 1)
         await eventually(lambda connection=connections[number]: connection.has_ended)
-    assert [connection.names for connection in peer.connections] == [["/x/n0"], ["/x/n1"], ["/x/n2"]]
+    assert [connection.names for connection in peer.connections] == [
+        ["/x/n0"],
+        ["/x/n1"],
+        ["/x/n2"],
+    ]
     await eventually(lambda: all(connection.is_lost for connection in peer.connections))
     assert hasty._transport._peers == {}
 
@@ -123,7 +128,9 @@ async def test_answers_are_read_and_thrown_away(runtime, peer):
     to = PID("x", *peer.address)
     runtime.post(to, "n0")
     [connection] = await peer.wait_connections(1)
-    connection.transport.write(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n" + b"\0" * 500_000)
+    connection.transport.write(
+        b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n" + b"\0" * 500_000
+    )
     runtime.post(to, "n1")
     await eventually(lambda: len(connection.names) == 2)
 
@@ -232,7 +239,11 @@ async def test_013_a_killed_peer_is_heard_of(runtime):
         "asyncio.run(main())"
     )
     child = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", program, stdout=asyncio.subprocess.PIPE, env={**os.environ, "PYTHONPATH": os.getcwd()}
+        sys.executable,
+        "-c",
+        program,
+        stdout=asyncio.subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": os.getcwd()},
     )
     try:
         pid = PID.parse((await within(child.stdout.readline())).decode().strip())
@@ -246,10 +257,8 @@ async def test_013_a_killed_peer_is_heard_of(runtime):
         assert linker.exits == [pid]
     finally:
         if child.returncode is None:
-            try:
+            with contextlib.suppress(ProcessLookupError):
                 child.kill()
-            except ProcessLookupError:
-                pass
         await within(child.wait())
 
 
@@ -361,7 +370,10 @@ async def test_reconnect_while_connecting_keeps_the_queue(runtime, peer):
     "limits",
     [
         TcpLimits(outgoing_messages_max=10),
-        TcpLimits(outgoing_bytes_max=10 * len(encode_message(PID.EMPTY, PID("x", "127.0.0.1", 10_000), "n0", b""))),
+        TcpLimits(
+            outgoing_bytes_max=10
+            * len(encode_message(PID.EMPTY, PID("x", "127.0.0.1", 10_000), "n0", b""))
+        ),
     ],
     ids=["messages", "bytes"],
 )
@@ -380,9 +392,10 @@ async def test_a_full_queue_drops_and_counts(limits, peer):
 
 
 async def test_a_peer_that_does_not_read_fills_its_queue_only(peer):
-    async with over_tcp(TcpLimits(outgoing_bytes_max=5_000_000)) as runtime, RawPeer(
-        reads_at_once=False
-    ) as stuck:
+    async with (
+        over_tcp(TcpLimits(outgoing_bytes_max=5_000_000)) as runtime,
+        RawPeer(reads_at_once=False) as stuck,
+    ):
         for _ in range(100):
             runtime.post(PID("x", *stuck.address), "m", b"x" * 1_000_000)
             runtime.post(PID("y", *peer.address), "m", b"y" * 10)
@@ -398,7 +411,9 @@ async def test_a_peer_that_does_not_read_fills_its_queue_only(peer):
 
 async def test_bind_conflict_names_the_address(runtime):
     transport = TcpTransport(runtime.address.ip, runtime.address.port)
-    with pytest.raises(BrokenTransport, match=f"cannot listen on {runtime.address}: address in use"):
+    with pytest.raises(
+        BrokenTransport, match=f"cannot listen on {runtime.address}: address in use"
+    ):
         await Runtime(transport).start()
 
 

@@ -69,6 +69,9 @@ class FakeContainerizer:
         if container_id in self._live:
             self._live[container_id].end(SIGKILL)
 
+    async def destroy_orphans(self, work_dir):
+        return 0  # what is not in the table does not exist
+
     def containers(self):
         return tuple(self._live)
 
@@ -192,7 +195,7 @@ class FixedDetector:
     """Says what it is told: first the master, then whatever is put into `next`."""
 
     def __init__(self, master=MASTER):
-        self._answers = asyncio.Queue()
+        self._answers: asyncio.Queue[PID | None] = asyncio.Queue()
         self._answers.put_nowait(master)
 
     async def detect(self, previous):

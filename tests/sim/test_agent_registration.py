@@ -159,12 +159,13 @@ async def test_a_new_leader_is_registered_with_and_no_leader_pauses(tmp_path):
 @pytest.mark.parametrize("has_task", [False, True])
 async def test_shutdown_by_the_master_ends_executors_then_the_agent(tmp_path, has_task):
     async with world(tmp_path) as w:
+        executors = []
         if has_task:
             await w.run(task_info("t1", executor_id="ex"))
-            executor = await w.executor("ex")
+            executors.append(await w.executor("ex"))
         w.master.say(internal.ShutdownMessage(message="gone"))
         await w.clock.settle()
-        if has_task:
+        for executor in executors:
             assert executor.names()[-1] == "ShutdownExecutorMessage"
             assert not await w.agent_is_gone()
             w.containers.last.end()

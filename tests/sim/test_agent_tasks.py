@@ -305,19 +305,21 @@ async def test_a_framework_that_is_shut_down_gets_no_more_news(tmp_path):
 
 async def test_messages_both_ways(tmp_path):
     class Scheduler(Process):
-        heard = None
-
         def initialize(self):
-            self.install(internal.ExecutorToFrameworkMessage, self._on_message)
+            self.heard: list[bytes] = []
+            self.install(
+                internal.ExecutorToFrameworkMessage,
+                lambda sender, message: self.heard.append(message.data),
+            )
 
-        def _on_message(self, sender, message):
-            self.heard = message
+    def addressed(message_type, data):
+        return message_type(
+            slave_id=mesos.SlaveID(value="M-S0"),
+            framework_id=FW,
+            executor_id=mesos.ExecutorID(value="ex"),
+            data=data,
+        )
 
-    ids = {
-        "slave_id": mesos.SlaveID(value="M-S0"),
-        "framework_id": FW,
-        "executor_id": mesos.ExecutorID(value="ex"),
-    }
     async with world(tmp_path) as w:
         runtime = Runtime(w.network.transport("10.0.0.3", 6000), clock=w.clock)
         await runtime.start()
@@ -325,7 +327,7 @@ async def test_messages_both_ways(tmp_path):
         scheduler = Scheduler("scheduler(1)")
         runtime.spawn(scheduler)
         await w.run(task_info("t1", executor_id="ex"))
-        hello = internal.FrameworkToExecutorMessage(data=b"\xff hello", **ids)
+        hello = addressed(internal.FrameworkToExecutorMessage, b"\xff hello")
         scheduler.send(w.agent.pid, hello)  # not running yet: lost
         await w.clock.settle()
         executor = await w.executor("ex")
@@ -333,14 +335,14 @@ async def test_messages_both_ways(tmp_path):
         scheduler.send(w.agent.pid, hello)
         await w.clock.settle()
         assert executor.heard[-1] == hello
-        executor.send(w.agent.pid, internal.ExecutorToFrameworkMessage(data=b"back", **ids))
+        executor.send(w.agent.pid, addressed(internal.ExecutorToFrameworkMessage, b"back"))
         await w.clock.settle()
-        assert scheduler.heard.data == b"back"
+        assert scheduler.heard == [b"back"]
 
         # An HTTP framework has no address: the master passes its messages on.
         w.master.say(internal.UpdateFrameworkMessage(framework_id=FW, pid=""))
         await w.clock.settle()
-        executor.send(w.agent.pid, internal.ExecutorToFrameworkMessage(data=b"2", **ids))
+        executor.send(w.agent.pid, addressed(internal.ExecutorToFrameworkMessage, b"2"))
         await w.clock.settle()
         assert w.master.all(internal.ExecutorToFrameworkMessage)[0].data == b"2"
 
@@ -358,6 +360,18 @@ async def test_garbage_does_not_harm_the_agent(tmp_path):
             ),
         )
         runtime.post(w.agent.pid, internal.PingSlaveMessage(connected=False), sender=stranger)
+        await w.run(task_info("t0", executor_id="ex"))
+        register = internal.RegisterExecutorMessage(
+            framework_id=FW, executor_id=mesos.ExecutorID(value="ex")
+        )
+        runtime.post(w.agent.pid, register, sender=w.agent.pid)  # itself: cannot be linked
+        for timeout_s in (0.0, -1.0, float("nan")):
+            w.master.say(
+                internal.SlaveReregisteredMessage(
+                    slave_id=mesos.SlaveID(value="M-S0"),
+                    connection=internal.MasterSlaveConnection(total_ping_timeout_seconds=timeout_s),
+                )
+            )
         await w.run(task_info("t1"), framework=framework_info(""))
         assert not await w.agent_is_gone()
         assert not w.master.all(internal.ReregisterSlaveMessage)

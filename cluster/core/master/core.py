@@ -211,10 +211,9 @@ class MasterCore:
                 raise InvariantBroken(f"agent {agent.agent_id} is offered but not connected")
             used = sum(state.used_on(agent).values(), start=EMPTY)
             offered = sum((offer.resources for offer in offers), start=EMPTY)
-            # A returning agent may report more than it has; then nothing of it may be offered.
-            if agent.spec.total.contains(used) or offers:
-                if not agent.spec.total.contains(used + offered):
-                    raise InvariantBroken(f"agent {agent.agent_id} is overbooked")
+            # A returning agent may report more in use than it has: then only what is left counts.
+            if not agent.spec.total.minus_up_to(used).contains(offered):
+                raise InvariantBroken(f"agent {agent.agent_id} is overbooked")
 
 
 __all__ = ["MasterCore"]

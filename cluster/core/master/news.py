@@ -27,6 +27,10 @@ from cluster.model.task_states import TaskState
 from cluster.model.tasks import StatusUpdate
 
 
+_MASTERS_WORDS = frozenset({TaskState.UNKNOWN, TaskState.UNREACHABLE})
+"""States of a task whose agent cannot be asked; an agent cannot report them."""
+
+
 class News:
     """Passing things on, acting on the shared books."""
 
@@ -40,9 +44,11 @@ class News:
         update = event.update
         if self._agent(event.peer, update.agent_id, "status update") is None:
             return
-        if TaskState.UNKNOWN in (update.state, update.latest_state):
+        if not _MASTERS_WORDS.isdisjoint((update.state, update.latest_state)):
             return self._state.warn(
-                "status update", f"agent {update.agent_id} reports TASK_UNKNOWN, which is no state"
+                "status update",
+                f"agent {update.agent_id} reports task {update.task_id} as {update.state.name}, "
+                "which only a master can say",
             )
         framework = self._state.frameworks.get(update.framework_id)
         if framework is None:

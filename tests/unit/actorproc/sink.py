@@ -9,7 +9,7 @@ Event = tuple[object, ...]
 
 
 class Recorder:
-    """Gathers events; pieces of one request body are joined, as where they split is not promised."""
+    """Gathers events; pieces of one request body are joined: where they split is not promised."""
 
     def __init__(self) -> None:
         self.events: list[Event] = []

@@ -7,6 +7,7 @@ class Slow:
     def __init__(self):
         self.is_released = False
         self.is_complete = False
+        self.keeps_connection = True
 
     def release(self):
         self.is_released = True
@@ -67,6 +68,22 @@ def test_slow_answers_are_released_one_after_the_other():
     assert not second.is_released
     first.is_complete = True
     assert drain(queue) == ["slow", "slow"]
+
+
+def test_what_stands_behind_the_last_answer_of_a_connection_is_lost():
+    queue = AnswerQueue()
+    last = Slow()
+    last.keeps_connection = False
+    queue.add(202)
+    queue.add_slow(last)
+    queue.add(404)
+    queue.add_slow(Slow())
+    assert drain(queue) == [(202, "", 1)]
+    last.is_complete = True
+    assert drain(queue) == ["slow"]
+    assert not queue
+    queue.add(404)
+    assert drain(queue) == [(404, "", 1)]
 
 
 def test_at_most_so_many_are_taken_at_once():

@@ -104,7 +104,8 @@ def test_order_is_by_address_then_port_then_id():
         PID("a", "10.0.0.10", 10),
         PID("a", "a.example", 1),
     ]
-    assert sorted(reversed(in_order)) == in_order
+    backwards = in_order[::-1]
+    assert sorted(backwards) == in_order
     assert in_order[0] < in_order[1]
     assert in_order[1] >= in_order[0]
 

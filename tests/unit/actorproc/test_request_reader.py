@@ -26,7 +26,10 @@ BOTH = (
 
 # §1.3: what a receiver must accept, and §1.4 to 1.6: what it makes of it.
 ACCEPTED = {
-    "content-length": (message(headers=FROM + b"Content-Length: 5\r\n", body=b"hello"), got(b"hello")),
+    "content-length": (
+        message(headers=FROM + b"Content-Length: 5\r\n", body=b"hello"),
+        got(b"hello"),
+    ),
     "content-length 0": (message(headers=FROM + b"Content-Length: 0\r\n"), got()),
     "no framing": (message(), got()),
     "chunked": (
@@ -34,7 +37,9 @@ ACCEPTED = {
         got(b"hello"),
     ),
     "chunked in capitals": (
-        message(headers=FROM + b"TRANSFER-ENCODING: Chunked\r\n", body=b"A\r\n0123456789\r\n0\r\n\r\n"),
+        message(
+            headers=FROM + b"TRANSFER-ENCODING: Chunked\r\n", body=b"A\r\n0123456789\r\n0\r\n\r\n"
+        ),
         got(b"0123456789"),
     ),
     "chunked but empty": (
@@ -53,7 +58,10 @@ ACCEPTED = {
     "from only": (message(headers=FROM), got()),
     "030 both, from wins": (message(headers=BOTH), got()),
     "blanks around the sender": (message(headers=b"Libprocess-From: \t a@1.2.3.4:5 \t\r\n"), got()),
-    "blanks around the agent": (message(headers=b"User-Agent: libprocess/a@1.2.3.4:5  \r\n"), got()),
+    "blanks around the agent": (
+        message(headers=b"User-Agent: libprocess/a@1.2.3.4:5  \r\n"),
+        got(),
+    ),
     "repeated header, last wins": (
         message(headers=b"Libprocess-From: x@9.9.9.9:9\r\nLIBPROCESS-FROM: a@1.2.3.4:5\r\n"),
         got(),
@@ -146,7 +154,7 @@ REQUESTS = {
     "031 put with from": b"PUT /m/n HTTP/1.1\r\n" + FROM + b"Content-Length: 0\r\n\r\n",
     "post of a browser": b"POST /m/n HTTP/1.1\r\nUser-Agent: Mozilla\r\n\r\n",
     "agent in another case": b"POST /m/n HTTP/1.1\r\nUser-Agent: Libprocess/a@1.2.3.4:5\r\n\r\n",
-    "agent that only contains it": b"POST /m/n HTTP/1.1\r\nUser-Agent: x libprocess/a@1.2.3.4:5\r\n\r\n",
+    "agent that only contains it": b"POST /m HTTP/1.1\r\nUser-Agent: x libprocess/a@1.2.3.4:5\r\n\r\n",
 }
 
 
@@ -182,7 +190,10 @@ REFUSED = {
     "folded header": (message(headers=b"Libprocess-From: a\r\n b\r\n"), None),
     "zero byte": (message(headers=b"Libprocess-From: a\0@1.2.3.4:5\r\n"), None),
     "lines without return": (message().replace(b"\r\n", b"\n") + b"\r\n\r\n", None),
-    "lengths that differ": (message(headers=FROM + b"Content-Length: 1\r\nContent-Length: 2\r\n"), None),
+    "lengths that differ": (
+        message(headers=FROM + b"Content-Length: 1\r\nContent-Length: 2\r\n"),
+        None,
+    ),
     "length and chunks": (message(headers=CHUNKED + b"Content-Length: 1\r\n"), None),
     "negative length": (message(headers=FROM + b"Content-Length: -1\r\n"), None),
     "length with a sign": (message(headers=FROM + b"Content-Length: +1\r\n"), None),
@@ -216,7 +227,10 @@ REFUSED = {
         ),
         413,
     ),
-    "announced length above the limit": (message(headers=FROM + b"Content-Length: 100001\r\n"), 413),
+    "announced length above the limit": (
+        message(headers=FROM + b"Content-Length: 100001\r\n"),
+        413,
+    ),
     "chunk above the limit": (message(headers=CHUNKED, body=b"186a1\r\n"), 413),
     "chunks above the limit": (
         message(headers=CHUNKED, body=b"186a0\r\n" + b"x" * 100_000 + b"\r\n1\r\n"),
@@ -272,7 +286,9 @@ def test_045_headers_of_70_kb_are_accepted_and_of_90_kb_not():
 def test_head_limit_is_exact_and_holds_before_the_end_has_come():
     room = HEAD_BYTES_MAX - len(message(headers=FROM + b"X: \r\n"))
     assert parse(message(headers=FROM + b"X: " + b"x" * room + b"\r\n")) == [got()]
-    assert parse(message(headers=FROM + b"X: " + b"x" * (room + 1) + b"\r\n")) == [("refused", None)]
+    assert parse(message(headers=FROM + b"X: " + b"x" * (room + 1) + b"\r\n")) == [
+        ("refused", None)
+    ]
     assert parse(message(headers=FROM) + b"GET /" + b"x" * HEAD_BYTES_MAX) == [
         got(),
         ("refused", None),
@@ -303,9 +319,9 @@ def test_prediction_only_applies_to_equal_heads(shared):
     if shared:
         connection = Feeding(memory)
     # The same head with another framing of the body, then heads that differ late.
-    assert connection.feed(message(headers=CHUNKED, body=b"1\r\nx\r\n1\r\ny\r\n0\r\n\r\n"))[-1] == got(
-        b"xy"
-    )
+    assert connection.feed(message(headers=CHUNKED, body=b"1\r\nx\r\n1\r\ny\r\n0\r\n\r\n"))[
+        -1
+    ] == got(b"xy")
     other = message(headers=CHUNKED + b"X: y\r\n", body=chunked(b"2"))
     assert connection.feed(other)[-1] == got(b"2")
     to_other = message(b"POST /m/o HTTP/1.1", CHUNKED, chunked(b"3"))
@@ -370,7 +386,9 @@ def test_long_heads_are_not_remembered():
         (b"1.0", b"Connection: close\r\n", False),
     ],
 )
-@pytest.mark.parametrize("framing", [b"", b"Content-Length: 1\r\n", b"Transfer-Encoding: chunked\r\n"])
+@pytest.mark.parametrize(
+    "framing", [b"", b"Content-Length: 1\r\n", b"Transfer-Encoding: chunked\r\n"]
+)
 def test_036_keep_alive(version, connection, keeps, framing):
     raw = b"POST /m/n HTTP/" + version + b"\r\n" + FROM + connection + framing + b"\r\n"
     assert parse_head(raw).keep_alive is keeps
@@ -381,7 +399,9 @@ def test_who_waits_for_its_answer(headers, now):
     assert parse_head(message(headers=headers)).wants_answer_now is now
 
 
-@pytest.mark.parametrize(("headers", "has"), [(b"", False), (b"Host: x\r\n", True), (b"host:\r\n", True)])
+@pytest.mark.parametrize(
+    ("headers", "has"), [(b"", False), (b"Host: x\r\n", True), (b"host:\r\n", True)]
+)
 def test_host_is_noted(headers, has):
     assert parse_head(message(headers=FROM + headers)).has_host is has
 

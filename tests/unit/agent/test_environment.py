@@ -1,32 +1,33 @@
 """The environment of executors, compared with a recorded one."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from cluster.containers.environment import DEFAULT_PATH, ExecutorFacts, executor_environment
+from cluster.model.ids import AgentId, ExecutorId, FrameworkId
 from tests.fixtures_dir import fixtures
+
+FACTS = ExecutorFacts(
+    framework_id=FrameworkId("fw"),
+    executor_id=ExecutorId("ex"),
+    agent_id=AgentId("S0"),
+    agent_pid="slave(1)@127.0.0.1:5051",
+    agent_endpoint="127.0.0.1:5051",
+    directory=Path("/sandbox"),
+    checkpoint=False,
+    shutdown_grace_s=5.0,
+    recovery_timeout_s=900.0,
+    subscription_backoff_s_max=2.0,
+    listen_ip="127.0.0.1",
+    allocation_role=None,
+)
 
 
 def facts(**changes):
-    return ExecutorFacts(
-        **{
-            "framework_id": "fw",
-            "executor_id": "ex",
-            "agent_id": "S0",
-            "agent_pid": "slave(1)@127.0.0.1:5051",
-            "agent_endpoint": "127.0.0.1:5051",
-            "directory": Path("/sandbox"),
-            "checkpoint": False,
-            "shutdown_grace_s": 5.0,
-            "recovery_timeout_s": 900.0,
-            "subscription_backoff_s_max": 2.0,
-            "listen_ip": "127.0.0.1",
-            "allocation_role": None,
-        }
-        | changes
-    )
+    return replace(FACTS, **changes)
 
 
 def environment(one=None, *, inherited=None, replacement=None, wanted=None):

@@ -1,6 +1,7 @@
 """Launching, killing and ending: tables of single decisions, then laws over random stories."""
 
 import itertools
+from dataclasses import replace
 
 import pytest
 from hypothesis import settings
@@ -21,26 +22,29 @@ from cluster.model.executors import (
     TaskUnacceptable,
 )
 from cluster.model.frameworks import FrameworkCapability, FrameworkSpec
+from cluster.model.ids import ContainerId, ExecutorId, FrameworkId, TaskId
 from cluster.model.resources import Resources
 from cluster.model.task_states import TaskState, UpdateReason
 
 SMALL = Resources.parse("cpus:0.1;mem:32")
 SCHEDULER = "scheduler@10.0.0.3:6000"
 DRIVER = "executor(1)@10.0.0.2:40000"
+F, G, T, E = FrameworkId("f"), FrameworkId("g"), TaskId("t"), ExecutorId("e")
+C1, C2 = ContainerId("c1"), ContainerId("c2")
 
 
-def framework(name="f", *, is_aware=True, checkpoint=False):
+def framework(name=F, *, is_aware=True, checkpoint=False):
     capabilities = {FrameworkCapability.PARTITION_AWARE} if is_aware else set()
     return FrameworkSpec(
         name, name, "user", ("*",), frozenset(capabilities), 0.0, checkpoint, None, name
     )
 
 
-def described(name="e", *, is_generated=False, grace_s=None):
+def described(name=E, *, is_generated=False, grace_s=None):
     return ExecutorDescription(name, name, "", is_generated, SMALL, grace_s, name)
 
 
-def task(name="t", *, of="f", executor="e", launch=None, current=True, generated=False, **more):
+def task(name=T, *, of=F, executor=E, launch=None, current=True, generated=False, **more):
     return TaskArrived(
         framework(of, **more),
         SCHEDULER,
@@ -51,19 +55,19 @@ def task(name="t", *, of="f", executor="e", launch=None, current=True, generated
     )
 
 
-def report(name="t", state=TaskState.RUNNING, *, of="f", executor="e"):
+def report(name=T, state=TaskState.RUNNING, *, of=F, executor=E):
     return ExecutorReported(of, executor, name, state, DRIVER, "payload")
 
 
-CAME = ev.ExecutorCame("f", "e", DRIVER)
-STARTED = ev.ContainerStarted("c1", 4711)
-ENDED = ev.ContainerEnded("c1", 256, "")
+CAME = ev.ExecutorCame(F, E, DRIVER)
+STARTED = ev.ContainerStarted(C1, 4711)
+ENDED = ev.ContainerEnded(C1, 256, "")
 
 
 def new(*events):
     numbers = itertools.count(1)
     core = Executors(
-        new_container_id=lambda: f"c{next(numbers)}",
+        new_container_id=lambda: ContainerId(f"c{next(numbers)}"),
         registration_timeout_s=60.0,
         shutdown_grace_s=5.0,
         completed_executors_max=2,
@@ -94,7 +98,7 @@ def kinds(effects):
 
 def test_the_first_task_launches_a_container_under_a_timer():
     effects = feed(new(), task())
-    assert effects[0] == ev.StartTimer(TimerKey.REGISTRATION, "c1", 60.0)
+    assert effects[0] == ev.StartTimer(TimerKey.REGISTRATION, C1, 60.0)
     assert kinds(effects) == ["StartTimer", "LaunchContainer"]
 
 
@@ -107,9 +111,9 @@ def test_tasks_wait_for_their_executor_and_go_out_in_order():
 
 
 def test_executors_of_the_same_name_are_kept_apart_by_framework():
-    core = new(task("a", of="f"), task("a", of="g"))
-    assert [f.framework_id for f in core.frameworks()] == ["f", "g"]
-    assert kinds(feed(core, ev.ExecutorCame("g", "e", DRIVER)))[1] == "ConfirmExecutor"
+    core = new(task("a", of=F), task("a", of=G))
+    assert [f.framework_id for f in core.frameworks()] == [F, G]
+    assert kinds(feed(core, ev.ExecutorCame(G, E, DRIVER)))[1] == "ConfirmExecutor"
 
 
 REFUSED = [
@@ -118,7 +122,7 @@ REFUSED = [
     ("executor is not there", [], task(launch=False), "EXECUTOR_TERMINATED"),
     (
         "executor is ending",
-        [task("a"), CAME, ev.ExecutorShutdownRequested("f", "e")],
+        [task("a"), CAME, ev.ExecutorShutdownRequested(F, E)],
         task("b"),
         "EXECUTOR_TERMINATED",
     ),
@@ -129,8 +133,6 @@ REFUSED = [
 @pytest.mark.parametrize(("given", "arriving", "reason"), [row[1:] for row in REFUSED])
 @pytest.mark.parametrize(("is_aware", "state"), [(True, "DROPPED"), (False, "LOST")])
 def test_launches_that_cannot_be_carried_out(given, arriving, reason, is_aware, state):
-    from dataclasses import replace
-
     arriving = replace(arriving, framework=framework(is_aware=is_aware))
     effects = feed(new(*given), arriving)
     assert made(effects) == [(arriving.task.task_id, state, reason)]
@@ -145,7 +147,7 @@ def test_the_master_is_told_of_an_executor_that_a_refused_launch_made_it_book():
 
 
 def test_a_broken_description_is_an_error():
-    broken = TaskUnacceptable(framework(), None, "t", "task.name: must be short")
+    broken = TaskUnacceptable(framework(), None, T, "task.name: must be short")
     (update,) = feed(new(), broken)
     assert (update.state, update.reason) == (TaskState.ERROR, UpdateReason.TASK_INVALID)
     assert update.message == "task.name: must be short"
@@ -154,14 +156,14 @@ def test_a_broken_description_is_an_error():
 @pytest.mark.parametrize(
     "given",
     [
-        [task("x"), CAME, ev.FrameworkShutdownRequested("f")],
+        [task("x"), CAME, ev.FrameworkShutdownRequested(F)],
         [task("x"), CAME, ev.AgentShutdownRequested()],
-        [task("t"), CAME],
+        [task(T), CAME],
     ],
     ids=["framework ends", "agent ends", "same task again"],
 )
 def test_launches_that_nobody_is_told_about(given):
-    assert kinds(feed(new(*given), task("t"))) == ["Ignored"]
+    assert kinds(feed(new(*given), task(T))) == ["Ignored"]
 
 
 # The executor's driver ----------------------------------------------------------------------------
@@ -173,7 +175,7 @@ def test_launches_that_nobody_is_told_about(given):
         [],
         [task("a", executor="other")],
         [task(), CAME],
-        [task(), ev.FrameworkShutdownRequested("f")],
+        [task(), ev.FrameworkShutdownRequested(F)],
         [task(), ENDED],
     ],
     ids=["no framework", "no executor", "came already", "ending", "ended"],
@@ -185,14 +187,14 @@ def test_an_executor_that_is_not_expected_is_sent_away(given):
 def test_an_executors_update_is_completed_with_its_container():
     core = new(task(checkpoint=True), STARTED, CAME)
     (effect,) = feed(core, report())
-    assert (effect.container_id, effect.os_pid, effect.is_checkpointed) == ("c1", 4711, True)
+    assert (effect.container_id, effect.os_pid, effect.is_checkpointed) == (C1, 4711, True)
 
 
 @pytest.mark.parametrize(
     ("given", "event"),
     [
         ([], report()),
-        ([task(), CAME, ev.FrameworkShutdownRequested("f")], report()),
+        ([task(), CAME, ev.FrameworkShutdownRequested(F)], report()),
         ([task(), CAME], report(state=TaskState.STAGING)),
     ],
     ids=["unknown framework", "framework ends", "staging"],
@@ -215,39 +217,39 @@ def test_the_first_terminal_state_is_final():
 
 def test_messages_need_a_running_executor_and_a_framework():
     core = new(task())
-    spoken = ev.FrameworkSpoke("f", "e", b"x")
+    spoken = ev.FrameworkSpoke(F, E, b"x")
     assert kinds(feed(core, spoken)) == ["Ignored"]
     feed(core, CAME)
-    assert feed(core, spoken) == [ev.DeliverToExecutor(DRIVER, "f", "e", b"x")]
-    back = ev.ExecutorSpoke("f", "e", b"y")
-    assert feed(core, back) == [ev.DeliverToFramework(SCHEDULER, "f", "e", b"y")]
-    feed(core, ev.FrameworkChanged("f", "", None))
-    assert feed(core, back) == [ev.DeliverToFramework("", "f", "e", b"y")]
-    assert kinds(feed(core, ev.ExecutorSpoke("g", "e", b"y"))) == ["Ignored"]
+    assert feed(core, spoken) == [ev.DeliverToExecutor(DRIVER, F, E, b"x")]
+    back = ev.ExecutorSpoke(F, E, b"y")
+    assert feed(core, back) == [ev.DeliverToFramework(SCHEDULER, F, E, b"y")]
+    feed(core, ev.FrameworkChanged(F, "", None))
+    assert feed(core, back) == [ev.DeliverToFramework("", F, E, b"y")]
+    assert kinds(feed(core, ev.ExecutorSpoke(G, E, b"y"))) == ["Ignored"]
 
 
 # Killing ------------------------------------------------------------------------------------------
 
-KILL = ev.KillRequested("f", "t", None)
+KILL = ev.KillRequested(F, T, None)
 KILLS = [
     ("no framework", [], ["Ignored"], []),
-    ("no such task", [task("x"), CAME], ["MakeUpdate"], [("t", "DROPPED", "EXECUTOR_TERMINATED")]),
+    ("no such task", [task("x"), CAME], ["MakeUpdate"], [(T, "DROPPED", "EXECUTOR_TERMINATED")]),
     ("running", [task(), CAME], ["DeliverKill"], []),
     (
         "queued, alone",
         [task()],
         ["MakeUpdate", "CancelTimer", "StartTimer"],
-        [("t", "KILLED", "TASK_KILLED_DURING_LAUNCH")],
+        [(T, "KILLED", "TASK_KILLED_DURING_LAUNCH")],
     ),
     (
         "queued, not alone",
         [task(), task("x")],
         ["MakeUpdate"],
-        [("t", "KILLED", "TASK_KILLED_DURING_LAUNCH")],
+        [(T, "KILLED", "TASK_KILLED_DURING_LAUNCH")],
     ),
-    ("executor ends", [task(), CAME, ev.ExecutorShutdownRequested("f", "e")], ["Ignored"], []),
+    ("executor ends", [task(), CAME, ev.ExecutorShutdownRequested(F, E)], ["Ignored"], []),
     ("executor ended", [task(), CAME, ENDED], ["Ignored"], []),
-    ("framework ends", [task(), CAME, ev.FrameworkShutdownRequested("f")], ["Ignored"], []),
+    ("framework ends", [task(), CAME, ev.FrameworkShutdownRequested(F)], ["Ignored"], []),
 ]
 
 
@@ -282,48 +284,46 @@ def test_generated_executors_end_unseen_by_the_master():
 
 
 def test_a_launch_that_fails():
-    effects = feed(new(task()), ev.ContainerLaunchFailed("c1", "no such user"))
+    effects = feed(new(task()), ev.ContainerLaunchFailed(C1, "no such user"))
     assert [e.wait_status for e in effects if isinstance(e, ev.ReportExit)] == [NO_WAIT_STATUS]
-    assert made(effects) == [("t", "FAILED", "CONTAINER_LAUNCH_FAILED")]
+    assert made(effects) == [(T, "FAILED", "CONTAINER_LAUNCH_FAILED")]
     assert effects[-1].message == "Failed to launch container: no such user"
 
 
 def test_an_executor_that_does_not_register_in_time():
     core = new(task())
-    late = ev.TimeElapsed(TimerKey.REGISTRATION, "c1")
-    assert feed(core, late) == [ev.DestroyContainer("c1")]
-    effects = feed(core, ev.ContainerEnded("c1", 9, "killed"))
-    assert made(effects) == [("t", "FAILED", "EXECUTOR_REGISTRATION_TIMEOUT")]
+    late = ev.TimeElapsed(TimerKey.REGISTRATION, C1)
+    assert feed(core, late) == [ev.DestroyContainer(C1)]
+    effects = feed(core, ev.ContainerEnded(C1, 9, "killed"))
+    assert made(effects) == [(T, "FAILED", "EXECUTOR_REGISTRATION_TIMEOUT")]
     assert effects[-1].message == "executor did not register within 1mins; killed"
     assert feed(new(task(), CAME), late) == []
 
 
 def test_a_shutdown_gives_its_grace_then_destroys():
     core = new(task(), CAME)
-    effects = feed(core, ev.ExecutorShutdownRequested("f", "e"))
+    effects = feed(core, ev.ExecutorShutdownRequested(F, E))
     assert effects == [
         ev.DeliverShutdown(DRIVER),
-        ev.StartTimer(TimerKey.SHUTDOWN_GRACE, "c1", 5.0),
+        ev.StartTimer(TimerKey.SHUTDOWN_GRACE, C1, 5.0),
     ]
-    assert feed(core, ev.ExecutorShutdownRequested("f", "e")) == []
-    assert feed(core, ev.TimeElapsed(TimerKey.SHUTDOWN_GRACE, "c1")) == [ev.DestroyContainer("c1")]
+    assert feed(core, ev.ExecutorShutdownRequested(F, E)) == []
+    assert feed(core, ev.TimeElapsed(TimerKey.SHUTDOWN_GRACE, C1)) == [ev.DestroyContainer(C1)]
 
 
 def test_an_executor_may_have_a_grace_of_its_own():
-    from dataclasses import replace
-
     core = new(replace(task(), executor=described(grace_s=0.5)), CAME)
-    assert feed(core, ev.ExecutorShutdownRequested("f", "e"))[-1].delay_s == 0.5
+    assert feed(core, ev.ExecutorShutdownRequested(F, E))[-1].delay_s == 0.5
 
 
 def test_a_container_that_starts_after_the_order_to_destroy_it_is_destroyed():
-    core = new(task(), ev.TimeElapsed(TimerKey.REGISTRATION, "c1"))
-    assert feed(core, STARTED) == [ev.DestroyContainer("c1")]
-    assert feed(new(), STARTED) == [ev.DestroyContainer("c1")]
+    core = new(task(), ev.TimeElapsed(TimerKey.REGISTRATION, C1))
+    assert feed(core, STARTED) == [ev.DestroyContainer(C1)]
+    assert feed(new(), STARTED) == [ev.DestroyContainer(C1)]
 
 
 def test_a_framework_that_is_shut_down_gets_no_updates_and_is_removed():
-    core = new(task(), CAME, ev.FrameworkShutdownRequested("f"))
+    core = new(task(), CAME, ev.FrameworkShutdownRequested(F))
     assert kinds(feed(core, ENDED))[2:] == ["ReportExit", "ExecutorRemoved", "FrameworkRemoved"]
     assert core.frameworks() == ()
 
@@ -331,30 +331,30 @@ def test_a_framework_that_is_shut_down_gets_no_updates_and_is_removed():
 def test_an_executor_waits_for_the_last_acknowledgement_before_it_is_removed():
     core = new(task(), CAME, report(state=TaskState.FINISHED), ENDED)
     assert core.contents().tasks
-    effects = feed(core, ev.StatusSettled("f", "t", TaskState.FINISHED))
+    effects = feed(core, ev.StatusSettled(F, T, TaskState.FINISHED))
     assert effects == [
-        ev.ExecutorRemoved("f", "e", "c1"),
-        ev.FrameworkRemoved("f", is_shut_down=False),
+        ev.ExecutorRemoved(F, E, C1),
+        ev.FrameworkRemoved(F, is_shut_down=False),
     ]
     (former,) = core.completed_frameworks()
-    assert [t.description.task_id for t in former.completed[0].completed] == ["t"]
+    assert [t.description.task_id for t in former.completed[0].completed] == [T]
 
 
 def test_the_shutdown_of_the_agent_ends_when_everything_has():
     assert feed(new(), ev.AgentShutdownRequested()) == [ev.EverythingEnded()]
-    core = new(task(), CAME, task("u", of="g"))
+    core = new(task(), CAME, task("u", of=G))
     assert "EverythingEnded" not in kinds(feed(core, ev.AgentShutdownRequested()))
     assert "EverythingEnded" not in kinds(feed(core, ENDED))
-    assert feed(core, ev.ContainerEnded("c2", 0, ""))[-1] == ev.EverythingEnded()
+    assert feed(core, ev.ContainerEnded(C2, 0, ""))[-1] == ev.EverythingEnded()
     core = new(task(), CAME, ENDED)  # ended, but not acknowledged
     assert kinds(feed(core, ev.AgentShutdownRequested())).count("EverythingEnded") == 1
 
 
 def test_reconciliation_answers_for_what_is_not_here():
     core = new(task("here"))
-    effects = feed(core, TasksReconciled("f", ("here", "gone"), None))
+    effects = feed(core, TasksReconciled(F, (TaskId("here"), TaskId("gone")), None))
     assert made(effects) == [("gone", "DROPPED", "RECONCILIATION")]
-    effects = feed(core, TasksReconciled("unknown", ("gone",), False))
+    effects = feed(core, TasksReconciled(FrameworkId("unknown"), (TaskId("gone"),), False))
     assert made(effects) == [("gone", "LOST", "RECONCILIATION")]
 
 
@@ -364,14 +364,14 @@ def test_reconciliation_answers_for_what_is_not_here():
 def test_what_ended_is_remembered_up_to_a_limit():
     core = new()
     for number in range(1, COMPLETED_FRAMEWORKS_MAX + 3):
-        name = f"f{number}"
-        feed(core, task(of=name), ev.ContainerEnded(f"c{number}", 0, ""))
-        feed(core, ev.StatusSettled(name, "t", TaskState.FAILED))
+        name = FrameworkId(f"f{number}")
+        feed(core, task(of=name), ev.ContainerEnded(ContainerId(f"c{number}"), 0, ""))
+        feed(core, ev.StatusSettled(name, T, TaskState.FAILED))
     assert len(core.completed_frameworks()) == COMPLETED_FRAMEWORKS_MAX
     core = new()
     for number in range(1, 5):
-        feed(core, task("t"), ev.ContainerEnded(f"c{number}", 0, ""))
-        feed(core, ev.StatusSettled("f", "t", TaskState.FAILED))
+        feed(core, task(T), ev.ContainerEnded(ContainerId(f"c{number}"), 0, ""))
+        feed(core, ev.StatusSettled(F, T, TaskState.FAILED))
     (former,) = core.completed_frameworks()
     assert [executor.container_id for executor in former.completed] == ["c3", "c4"]
 
@@ -380,20 +380,20 @@ def test_statuses_of_a_task_are_kept_up_to_a_limit_repeated_states_once():
     core = new(task(), CAME)
     for number in range(40):
         state = (TaskState.RUNNING, TaskState.KILLING)[number % 2]
-        feed(core, ev.StatusNoted("f", "t", state, number))
+        feed(core, ev.StatusNoted(F, T, state, number))
     kept = core.contents().tasks[0].statuses
     assert kept == tuple(range(40 - STATUSES_PER_TASK_MAX, 40))
-    feed(core, ev.StatusNoted("f", "t", TaskState.KILLING, "newer"))
+    feed(core, ev.StatusNoted(F, T, TaskState.KILLING, "newer"))
     assert core.contents().tasks[0].statuses[-2:] == (38, "newer")
 
 
 def test_contents_lists_what_a_new_master_must_know():
     core = new(task("a"), task("b", executor="b", generated=True), CAME)
-    feed(core, ev.StatusForwarded("f", "a", TaskState.RUNNING, b"u"))
+    feed(core, ev.StatusForwarded(F, TaskId("a"), TaskState.RUNNING, b"u"))
     contents = core.contents()
-    assert [one.executor_id for one in contents.executors] == ["e"]
+    assert [one.executor_id for one in contents.executors] == [E]
     assert [(one.description.task_id, one.executor_id) for one in contents.tasks] == [
-        ("a", "e"),
+        ("a", E),
         ("b", None),
     ]
     assert (contents.tasks[0].forwarded_state, contents.tasks[0].forwarded_uuid) == (
@@ -433,7 +433,7 @@ class Story(RuleBasedStateMachine):
                     self.ended_tasks.add(key)
 
     frameworks = st.sampled_from("fg")
-    executors = st.sampled_from(["e", "d"])
+    executors = st.sampled_from([E, "d"])
 
     @rule(of=frameworks, executor=executors, launch=st.sampled_from([None, True, False]))
     def a_task_arrives(self, of, executor, launch):
@@ -477,17 +477,14 @@ class Story(RuleBasedStateMachine):
     @rule(data=st.data(), how=st.sampled_from(["start", "fail", "end", "late", "grace"]))
     def something_happens_to_a_container(self, data, how):
         one = data.draw(st.sampled_from(sorted(self.containers)))
-        match how:
-            case "start":
-                self.feed(ev.ContainerStarted(one, 1))
-            case "fail":
-                self.feed(ev.ContainerLaunchFailed(one, "x"))
-            case "end":
-                self.feed(ev.ContainerEnded(one, 0, ""))
-            case "late":
-                self.feed(ev.TimeElapsed(TimerKey.REGISTRATION, one))
-            case "grace":
-                self.feed(ev.TimeElapsed(TimerKey.SHUTDOWN_GRACE, one))
+        event = {
+            "start": ev.ContainerStarted(one, 1),
+            "fail": ev.ContainerLaunchFailed(one, "x"),
+            "end": ev.ContainerEnded(one, 0, ""),
+            "late": ev.TimeElapsed(TimerKey.REGISTRATION, one),
+            "grace": ev.TimeElapsed(TimerKey.SHUTDOWN_GRACE, one),
+        }[how]
+        self.feed(event)
         if how in ("fail", "end"):
             self.containers.discard(one)
 

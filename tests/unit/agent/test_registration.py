@@ -31,8 +31,10 @@ from cluster.core.agent.registration import (
     Waiting,
 )
 from cluster.errors import InvalidTransition
+from cluster.model.ids import AgentId
 
 M, OTHER = "master@10.0.0.1:5050", "master@10.0.0.9:5050"
+S0, S1, S7 = AgentId("S0"), AgentId("S1"), AgentId("S7")
 
 
 class Top(random.Random):
@@ -53,7 +55,7 @@ def new(agent_id=None, *, state="detected", factor_s=1.0, rng=None):
     one.handle(MasterDetected(M), 0.0)
     if state in ("running", "terminating"):
         is_again = agent_id is not None
-        one.handle(Registered(M, agent_id or "S0", 75.0, is_reregistration=is_again), 0.0)
+        one.handle(Registered(M, agent_id or S0, 75.0, is_reregistration=is_again), 0.0)
     if state == "terminating":
         one.handle(ShutdownReceived(M, ""), 0.0)
     return one
@@ -87,9 +89,9 @@ def test_detection_links_and_waits_before_asking():
 
 
 def test_an_agent_with_a_past_reregisters():
-    one = new("S7", state="disconnected")
+    one = new(S7, state="disconnected")
     wait = timer(feed(one, MasterDetected(M)), TimerKey.BACKOFF)
-    assert SendRegistration(M, "S7") in feed(one, BackoffElapsed(wait.generation))
+    assert SendRegistration(M, S7) in feed(one, BackoffElapsed(wait.generation))
 
 
 def test_the_wait_doubles_up_to_a_minute_and_each_repetition_is_told():
@@ -115,25 +117,25 @@ def test_waits_are_random_from_nothing_to_the_bound():
 
 def test_an_answer_connects_and_starts_the_watch_over_pings():
     one = new()
-    effects = feed(one, Registered(M, "S0", 10.0, is_reregistration=False))
+    effects = feed(one, Registered(M, S0, 10.0, is_reregistration=False))
     assert one.state is RegistrationState.RUNNING
-    assert one.agent_id == "S0"
+    assert one.agent_id == S0
     assert timer(effects, TimerKey.PING).delay_s == 10.0
-    assert effects[-1] == BecameConnected(M, "S0", is_new_id=True)
+    assert effects[-1] == BecameConnected(M, S0, is_new_id=True)
     assert timer(feed(one, Pinged(True)), TimerKey.PING).delay_s == 10.0
 
 
 def test_a_second_answer_is_answered_with_the_totals_again():
     one = new(state="running")
-    effects = feed(one, Registered(M, "S0", 75.0, is_reregistration=False))
-    assert effects == [BecameConnected(M, "S0", is_new_id=False)]
+    effects = feed(one, Registered(M, S0, 75.0, is_reregistration=False))
+    assert effects == [BecameConnected(M, S0, is_new_id=False)]
 
 
 @pytest.mark.parametrize("loss", ["link", "ping says so", "no ping"])
 def test_a_lost_master_is_asked_again(loss):
     one = new(state="disconnected")
     feed(one, MasterDetected(M))
-    watch = timer(feed(one, Registered(M, "S0", 75.0, False)), TimerKey.PING)
+    watch = timer(feed(one, Registered(M, S0, 75.0, False)), TimerKey.PING)
     event = {
         "link": MasterLinkLost(M),
         "ping says so": Pinged(False),
@@ -143,9 +145,9 @@ def test_a_lost_master_is_asked_again(loss):
     assert kinds(effects) == [BecameDisconnected, LinkMaster, StartTimer]
     assert one.state is RegistrationState.DISCONNECTED
     wait = timer(effects, TimerKey.BACKOFF)
-    assert SendRegistration(M, "S0") in feed(one, BackoffElapsed(wait.generation))
-    effects = feed(one, Registered(M, "S0", 75.0, is_reregistration=True))
-    assert effects[-1] == BecameConnected(M, "S0", is_new_id=False)
+    assert SendRegistration(M, S0) in feed(one, BackoffElapsed(wait.generation))
+    effects = feed(one, Registered(M, S0, 75.0, is_reregistration=True))
+    assert effects[-1] == BecameConnected(M, S0, is_new_id=False)
 
 
 def test_old_timers_are_not_listened_to():
@@ -153,7 +155,7 @@ def test_old_timers_are_not_listened_to():
     first = timer(feed(one, MasterDetected(M)), TimerKey.BACKOFF)
     feed(one, MasterDetected(M))
     assert feed(one, BackoffElapsed(first.generation)) == []
-    watch = timer(feed(one, Registered(M, "S0", 75.0, False)), TimerKey.PING)
+    watch = timer(feed(one, Registered(M, S0, 75.0, False)), TimerKey.PING)
     feed(one, Pinged(True))
     assert feed(one, PingTimedOut(watch.generation)) == []
     assert one.state is RegistrationState.RUNNING
@@ -170,9 +172,9 @@ def test_no_leader_means_silence_until_there_is_one():
 @pytest.mark.parametrize(
     ("agent_id", "answer"),
     [
-        ("S0", Registered(M, "S1", 75.0, is_reregistration=False)),
-        ("S0", Registered(M, "S1", 75.0, is_reregistration=True)),
-        (None, Registered(M, "S1", 75.0, is_reregistration=True)),
+        (S0, Registered(M, S1, 75.0, is_reregistration=False)),
+        (S0, Registered(M, S1, 75.0, is_reregistration=True)),
+        (None, Registered(M, S1, 75.0, is_reregistration=True)),
     ],
 )
 def test_an_identity_that_is_not_ours_ends_the_agent(agent_id, answer):
@@ -181,7 +183,7 @@ def test_an_identity_that_is_not_ours_ends_the_agent(agent_id, answer):
 
 def test_answers_of_others_than_the_leader_are_ignored():
     one = new()
-    assert kinds(feed(one, Registered(OTHER, "S0", 75.0, False))) == [Ignored]
+    assert kinds(feed(one, Registered(OTHER, S0, 75.0, False))) == [Ignored]
     assert kinds(feed(one, ShutdownReceived(OTHER, ""))) == [Ignored]
     assert one.state is RegistrationState.DISCONNECTED
     running = new(state="running")
@@ -194,7 +196,7 @@ def test_a_shutdown_is_final():
     assert kinds(feed(one, ShutdownReceived(M, "gone"))) == [ShutDown]
     assert one.state is RegistrationState.TERMINATING
     assert feed(one, MasterDetected(OTHER)) == []
-    assert feed(one, Registered(M, "S0", 75.0, True)) == []
+    assert feed(one, Registered(M, S0, 75.0, True)) == []
 
 
 def test_leaving_unregisters_who_is_registered():
@@ -209,7 +211,7 @@ EVERY_EVENT = [
     MasterDetected(None),
     MasterLinkLost(M),
     BackoffElapsed(1),
-    Registered(M, "S0", None, False),
+    Registered(M, S0, None, False),
     Pinged(True),
     Pinged(False),
     PingTimedOut(1),

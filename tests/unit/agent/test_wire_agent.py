@@ -14,6 +14,7 @@ from cluster.model.executors import (
     TaskSnapshot,
     TaskUnacceptable,
 )
+from cluster.model.ids import FrameworkId, TaskId
 from cluster.model.resources import Resources
 from cluster.model.task_states import TaskState, UpdateReason
 from cluster.wire import agent as wire
@@ -105,15 +106,17 @@ def test_what_an_executor_is_told_when_it_registers_and_gets_its_task(scenario):
         made = wire.run_task_message(launch.framework, launch.framework_address, launch.task)
         assert made.SerializeToString() == want.SerializeToString()
     by_executor = {launch.executor.executor_id: launch for launch in launches.values()}
-    for want in recorded(scenario, "ExecutorRegisteredMessage"):
-        launch = by_executor[want.executor_info.executor_id.value]
+    for registered in recorded(scenario, "ExecutorRegisteredMessage"):
+        launch = by_executor[registered.executor_info.executor_id.value]
         info = wire.executor_info(launch.executor)
         if launch.executor.is_generated:
             # What ours runs is ours to choose; all the rest is as recorded.
-            info.command.CopyFrom(want.executor_info.command)
-        agent = described(want.slave_info, b"", agent_id=want.slave_id.value, resources=FIRST)
-        made = wire.executor_registered_message(agent, launch.framework, launch.executor)
-        assert made == want
+            info.command.CopyFrom(registered.executor_info.command)
+        agent = described(
+            registered.slave_info, b"", agent_id=registered.slave_id.value, resources=FIRST
+        )
+        told = wire.executor_registered_message(agent, launch.framework, launch.executor)
+        assert told == registered
 
 
 def test_updates_are_completed_as_recorded():
@@ -358,7 +361,13 @@ def test_a_task_that_no_executor_has_yet_is_described_from_its_info():
     info.labels.labels.add(key="k", value="v")
     info.command.user = "somebody"
     snapshot = TaskSnapshot(
-        "f", None, TaskDescription("t", "t", Resources(), info), TaskState.STAGING, (), None, None
+        FrameworkId("f"),
+        None,
+        TaskDescription(TaskId("t"), "t", Resources(), info),
+        TaskState.STAGING,
+        (),
+        None,
+        None,
     )
     agent = described(mesos.SlaveInfo(hostname="h"), b"", agent_id="S0", resources=FIRST)
     record = wire.task_record(agent, snapshot)

@@ -94,7 +94,7 @@ def test_options_of_the_command_are_left_alone():
 def test_agents_of_one_machine_share_no_port(count):
     from cluster.model.resources import Resources
 
-    taken = set()
+    taken: set[int] = set()
     for index in range(count):
         resources = Resources.parse(dev._fair_part(index, count))
         ports = {port for low, high in resources.ranges("ports") for port in range(low, high + 1)}

@@ -100,6 +100,7 @@ def test_into_a_file_as_well(tmp_path, capsys):
     logging.getLogger("cluster.a").info("kept")
     file = log_file(config, "agent")
     assert file == tmp_path / "logs" / "mesos-agent.INFO"
+    assert file is not None
     assert json.loads(file.read_text())["message"] == "kept"
     assert json.loads(capsys.readouterr().err)["message"] == "kept"
 

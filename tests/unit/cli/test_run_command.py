@@ -88,6 +88,7 @@ def test_the_task_says_what_was_asked_for():
         ),
         "t1",
     )
+    assert task is not None
     assert (task.task_id.value, task.slave_id.value, task.name) == ("t1", "S1", "sh")
     assert amounts(task.resources) == [("cpus", "*", 1.0), ("mem", "*", 128.0)]
     assert {each.allocation_info.role for each in task.resources} == {"ops"}

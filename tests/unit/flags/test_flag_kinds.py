@@ -1,6 +1,7 @@
 """Values of flags: what is read, what is refused, and that printing reads back."""
 
 import json
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 from cluster import flag_kinds as kinds
 from cluster.errors import InvalidInput
 
-READ = [
+READ: list[tuple[kinds.Kind[Any], str, object]] = [
     (kinds.switch(), "true", True),
     (kinds.switch(), "0", False),
     (kinds.integer(at_least=-5), "-5", -5),
@@ -34,7 +35,7 @@ READ = [
     (kinds.checked_text("N", int), "12", "12"),
 ]
 
-REFUSED = [
+REFUSED: list[tuple[kinds.Kind[Any], str, str]] = [
     (kinds.switch(), "yes", "true, false, 1 or 0"),
     (kinds.integer(), "-1", "at least 0, not -1"),
     (kinds.integer(), "1.5", "whole number"),

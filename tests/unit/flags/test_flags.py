@@ -113,9 +113,9 @@ def test_a_value_can_be_a_file(tmp_path):
 
 
 def test_a_path_is_never_read_as_a_file(tmp_path):
-    assert parse_flags(Config, [f"--work_dir=file://{tmp_path}"], {}).config.work_dir == str(
-        tmp_path
-    )
+    parsed = parse_flags(Config, [f"--work_dir=file://{tmp_path}"], {})
+    assert isinstance(parsed, Parsed)
+    assert parsed.config.work_dir == str(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,7 @@ ACTIVE        ACTIVE      INACTIVE     DISCONNECTED  -                   COMPLET
 INACTIVE      ACTIVE      INACTIVE     DISCONNECTED  -                   COMPLETED  INACTIVE
 DISCONNECTED  ACTIVE      -            -             COMPLETED           COMPLETED  DISCONNECTED
 COMPLETED     -           -            -             -                   -          -
-"""
+"""  # noqa: E501 - a table is read by its columns
 
 # Source: master.md §3.1 (register), §3.2 (re-register), §3.3 (liveness).
 AGENTS = """

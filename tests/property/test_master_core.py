@@ -1,0 +1,256 @@
+"""Random stories for the master's core: a slow registry, lost links, stale timers, any order.
+
+After each event the master's books and the allocator's are compared (see ``check_books``).
+"""
+
+import random
+from dataclasses import replace
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cluster.core.master.effects import SendReport, StartTimer
+from cluster.core.master.events import (
+    AgentPingsMissed,
+    AllocationIntervalElapsed,
+    ExecutorExited,
+    PeerLost,
+    StatusUpdateReceived,
+    UnregistrationReceived,
+)
+from cluster.model.calls import (
+    Accept,
+    Acknowledge,
+    Deactivate,
+    Decline,
+    Kill,
+    Launch,
+    Reconcile,
+    Revive,
+    Suppress,
+    Teardown,
+    UpdateFramework,
+)
+from cluster.model.ids import AgentId, ExecutorId, FrameworkId, TaskId
+from cluster.model.peers import PeerId
+from cluster.model.resources import Resources
+from cluster.model.task_states import TERMINAL_STATES, TaskState
+from cluster.model.tasks import ExecutorSpec
+from tests.unit.master.core_harness import (
+    Harness,
+    framework_spec,
+    status_update,
+    task_report,
+    task_spec,
+)
+
+AGENTS = [PeerId(f"slave(1)@10.0.0.{n}:5051") for n in (10, 11)]
+SCHEDULERS = [PeerId(f"scheduler-{n}@10.0.0.20:{n}") for n in (1, 2, 3)]
+TASKS = ("t", "u", "v")
+TEXTS = ("cpus:1;mem:64", "cpus:4;mem:4096", "cpus:1;ports:[2-4]", "ports:[4-6]")
+TOTAL = "cpus:4;mem:4096;ports:[1-9]"
+EXECUTOR = ExecutorSpec(ExecutorId("e"), None, Resources.parse("cpus:0.1;mem:32"), None, "e")
+
+
+class Story:
+    def __init__(self, seed):
+        self.rng = random.Random(seed)
+        self.harness = Harness(
+            offer_timeout_s=self.rng.choice((None, 30.0)),
+            completed_frameworks_max=2,
+            completed_tasks_per_framework_max=2,
+            unreachable_tasks_per_framework_max=2,
+        )
+
+    def step(self):
+        pick = self.rng.choice
+        self.harness.now_s += pick((0.0, 0.1, 1.0, 6.0))
+        pick(
+            (
+                self._register,
+                self._reregister,
+                self._subscribe,
+                self._subscribe,
+                self._write,
+                self._write,
+                self._allocate,
+                self._allocate,
+                self._accept,
+                self._accept,
+                self._call,
+                self._update,
+                self._update,
+                self._lose,
+                self._fire,
+            )
+        )()
+        self._check_reports()
+
+    def _framework_id(self):
+        known = [f.framework_id for f in self.harness.state.frameworks]
+        return self.rng.choice((*known, "m-0000"))
+
+    def _agent_id(self):
+        known = [a.agent_id for a in self.harness.state.agents]
+        return self.rng.choice((*known, "m-S0", "foreign"))
+
+    def _peer_of(self, framework_id):
+        framework = self.harness.state.frameworks.get(framework_id)
+        return (framework and framework.peer) or self.rng.choice(SCHEDULERS)
+
+    def _register(self):
+        peer = self.rng.choice(AGENTS)
+        self.harness.register(peer=peer, ip=str(peer)[9:18], text=TOTAL)
+
+    def _reregister(self):
+        peer = self.rng.choice(AGENTS)
+        framework_id = self._framework_id()
+        names = self.rng.sample(TASKS, self.rng.randrange(3))
+        reports = [
+            task_report(
+                name,
+                framework_id,
+                self.rng.choice(("RUNNING", "STAGING", "FINISHED")),
+                self.rng.choice(TEXTS),
+            )
+            for name in names
+        ]
+        self.harness.reregister(
+            reports,
+            [framework_spec(FrameworkId(framework_id), checkpoint=self.rng.random() < 0.5)],
+            agent_id=self._agent_id(),
+            peer=peer,
+            ip=str(peer)[9:18],
+            text=self.rng.choice((TOTAL, "cpus:2;mem:128")),
+        )
+
+    def _subscribe(self):
+        framework_id = self.rng.choice((None, self._framework_id()))
+        spec = framework_spec(
+            framework_id,
+            aware=self.rng.random() < 0.5,
+            checkpoint=self.rng.random() < 0.5,
+            roles=self.rng.choice((("*",), ("a",), ("a", "b"))),
+        )
+        peer = self.rng.choice(SCHEDULERS)
+        self.harness.subscribe(spec, peer, force=self.rng.random() < 0.5)
+
+    def _write(self):
+        if self.harness.pending_writes:
+            self.harness.write()
+
+    def _allocate(self):
+        self.harness.feed(AllocationIntervalElapsed())
+        self.harness.allocate()
+
+    def _offers(self, framework_id):
+        return self.harness.state.offers.of_framework(framework_id)
+
+    def _accept(self):
+        framework_id = self._framework_id()
+        offers = self._offers(framework_id)
+        if not offers:
+            return
+        chosen = self.rng.sample(offers, self.rng.randint(1, len(offers)))
+        tasks = tuple(
+            task_spec(
+                self.rng.choice(TASKS),
+                chosen[0].agent_id,
+                self.rng.choice(TEXTS),
+                executor=self.rng.choice((None, None, EXECUTOR)),
+            )
+            for _ in range(self.rng.randint(1, 3))
+        )
+        call = Accept(tuple(o.offer_id for o in chosen), (Launch(tasks),), self._refuse_s())
+        self.harness.call(call, framework_id, self._peer_of(framework_id))
+
+    def _refuse_s(self):
+        return self.rng.choice((0.0, 5.0, -1.0, float("nan"), 1e300))
+
+    def _call(self):
+        framework_id, agent_id = self._framework_id(), self._agent_id()
+        task_id = TaskId(self.rng.choice(TASKS))
+        offers = tuple(o.offer_id for o in self._offers(framework_id))
+        spec = framework_spec(framework_id, roles=self.rng.choice((("*",), ("b",))))
+        call = self.rng.choice(
+            (
+                Decline(offers, self._refuse_s()),
+                Decline(offers, self._refuse_s()),
+                Revive(()),
+                Suppress(()),
+                Suppress(("a",)),
+                Kill(task_id, self.rng.choice((None, agent_id)), None),
+                Reconcile(()),
+                Reconcile(((task_id, None), (task_id, agent_id))),
+                Acknowledge(AgentId(agent_id), task_id, b"u"),
+                Acknowledge(AgentId(agent_id), task_id, b"u"),
+                UpdateFramework(spec, frozenset()),
+                Deactivate(),
+                self.rng.choice((Revive(()), Teardown())),
+            )
+        )
+        self.harness.call(call, framework_id, self._peer_of(framework_id))
+
+    def _update(self):
+        tasks = list(self.harness.state.tasks)
+        if not tasks:
+            return
+        task = self.rng.choice(tasks)
+        agent = self.harness.state.agents.get(task.agent_id)
+        state = self.rng.choice([s for s in TaskState if s.name != "STAGING"])
+        update = status_update(
+            task.task_id,
+            state.name,
+            framework_id=task.framework_id,
+            uuid=self.rng.choice((None, b"u")),
+        )
+        update = replace(update, agent_id=task.agent_id)
+        self.harness.feed(StatusUpdateReceived(agent.peer, update))
+
+    def _lose(self):
+        agent_id = AgentId(self._agent_id())
+        peer = self.rng.choice(AGENTS)
+        self.harness.feed(
+            self.rng.choice(
+                (
+                    PeerLost(self.rng.choice((*AGENTS, *SCHEDULERS))),
+                    AgentPingsMissed(agent_id),
+                    UnregistrationReceived(peer, agent_id),
+                    ExecutorExited(
+                        peer, agent_id, FrameworkId(self._framework_id()), ExecutorId("e"), "exit"
+                    ),
+                )
+            )
+        )
+
+    def _fire(self):
+        """Any timer that was ever started, even one that has been cancelled."""
+        timers = self.harness.of(StartTimer)
+        if timers:
+            self.harness.feed(self.rng.choice(timers).event)
+
+    def _check_reports(self):
+        """A report never says UNKNOWN or STAGING of its own accord."""
+        for report in (effect.report for effect in self.harness.of(SendReport)):
+            if not report.is_answer:
+                assert report.state not in (TaskState.UNKNOWN, TaskState.KILLING)
+        live = list(self.harness.state.tasks)
+        assert all(t.holds_resources == (t.state not in TERMINAL_STATES) for t in live)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(min_value=0, max_value=2**32))
+def test_books_stay_right(seed):
+    story = Story(seed)
+    for _ in range(80):
+        story.step()
+
+
+def test_same_seed_same_story():
+    def effects(seed):
+        story = Story(seed)
+        for _ in range(200):
+            story.step()
+        return [repr(effect) for effect in story.harness.effects]
+
+    assert effects(5) == effects(5)

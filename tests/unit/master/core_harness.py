@@ -1,0 +1,167 @@
+"""The master's core with its real allocator and no shell: events in, effects out.
+
+Registry writes stay pending until ``write``; allocation runs until ``allocate``.
+"""
+
+import random
+
+from cluster.core.allocator import AllocatorOptions, HierarchicalAllocator
+from cluster.core.master.core import MasterCore
+from cluster.core.master.effects import RequestAllocationRun, SendOffers, WriteRegistry
+from cluster.core.master.events import (
+    AllocationDue,
+    CallReceived,
+    RegistrationReceived,
+    RegistryWritten,
+    ReregistrationReceived,
+    StatusUpdateReceived,
+    SubscribeReceived,
+)
+from cluster.core.master.state import MasterOptions
+from cluster.model.agents import AgentCapability, AgentReport, AgentSpec
+from cluster.model.calls import Subscribe
+from cluster.model.frameworks import FrameworkCapability, FrameworkSpec
+from cluster.model.ids import AgentId, FrameworkId, MasterId, TaskId
+from cluster.model.peers import PeerId
+from cluster.model.resources import Resources
+from cluster.model.task_states import TaskState
+from cluster.model.tasks import StatusUpdate, TaskReport, TaskSpec, TaskStatusNote
+from tests.sim.master_world import check_books
+
+AGENT = PeerId("slave(1)@10.0.0.10:5051")
+SCHEDULER = PeerId("scheduler-1@10.0.0.20:1")
+
+
+def agent_spec(text="cpus:4;mem:4096", **changes):
+    values = {
+        "hostname": "host",
+        "ip": "10.0.0.10",
+        "checkpoint": True,
+        "total": Resources.parse(text),
+        "version": "1.11.0",
+        "capabilities": frozenset(AgentCapability),
+        "resource_version": b"v",
+        "payload": text,
+    }
+    return AgentSpec(**{**values, **changes})
+
+
+def framework_spec(framework_id=None, *, aware=False, **changes):
+    values = {
+        "framework_id": framework_id,
+        "name": "f",
+        "user": "u",
+        "roles": ("*",),
+        "capabilities": frozenset({FrameworkCapability.PARTITION_AWARE} if aware else ()),
+        "failover_timeout_s": 60.0,
+        "checkpoint": True,
+        "principal": None,
+        "payload": None,
+    }
+    return FrameworkSpec(**{**values, **changes})
+
+
+def task_spec(task_id="t", agent_id="m-S0", text="cpus:1;mem:64", **changes):
+    values = {
+        "task_id": TaskId(task_id),
+        "agent_id": AgentId(agent_id),
+        "resources": Resources.parse(text),
+        "role": None,
+        "executor": None,
+        "has_limits": False,
+        "defect": None,
+        "info": task_id,
+    }
+    return TaskSpec(**{**values, **changes})
+
+
+def task_report(task_id="t", framework_id="m-0000", state="RUNNING", text="cpus:1;mem:64"):
+    return TaskReport(
+        task_id=TaskId(task_id),
+        framework_id=FrameworkId(framework_id),
+        executor_id=None,
+        state=TaskState[state],
+        role="*",
+        resources=Resources.parse(text),
+        forwarded_state=None,
+        forwarded_uuid=None,
+        statuses=(),
+        payload=None,
+    )
+
+
+def status_update(task_id="t", state="RUNNING", *, framework_id="m-0000", uuid=b"u"):
+    return StatusUpdate(
+        framework_id=FrameworkId(framework_id),
+        agent_id=AgentId("m-S0"),
+        task_id=TaskId(task_id),
+        executor_id=None,
+        state=TaskState[state],
+        latest_state=None,
+        uuid=uuid,
+        note=TaskStatusNote(TaskState[state], None),
+        payload="update",
+    )
+
+
+class Harness:
+    """Feeds events and collects effects; the books are checked after each event."""
+
+    def __init__(self, **options):
+        allocator = HierarchicalAllocator(AllocatorOptions(), random.Random(1))
+        self.core = MasterCore(MasterId("m"), MasterOptions(**options), allocator)
+        self.effects = []
+        self.pending_writes = []
+        self.is_run_due = False
+        self.now_s = 1000.0
+
+    @property
+    def state(self):
+        return self.core.state
+
+    def feed(self, event):
+        """Returns the effects of this event alone."""
+        effects = self.core.handle(event, self.now_s)
+        for effect in effects:
+            if isinstance(effect, WriteRegistry):
+                self.pending_writes.append(effect.operation)
+            elif isinstance(effect, RequestAllocationRun):
+                self.is_run_due = True
+        self.effects += effects
+        check_books(self.core)
+        return effects
+
+    def write(self):
+        """Complete the oldest registry write."""
+        return self.feed(RegistryWritten(self.pending_writes.pop(0)))
+
+    def allocate(self):
+        """Carry out the run that is due; returns the offers made."""
+        if not self.is_run_due:
+            return []
+        self.is_run_due = False
+        effects = self.feed(AllocationDue())
+        return [d.offer for e in effects if isinstance(e, SendOffers) for d in e.offers]
+
+    def call(self, call, framework_id="m-0000", peer=SCHEDULER):
+        return self.feed(CallReceived(peer, FrameworkId(framework_id), call))
+
+    def subscribe(self, spec=None, peer=SCHEDULER, *, force=False):
+        return self.feed(
+            SubscribeReceived(peer, Subscribe(spec or framework_spec(), force, frozenset()))
+        )
+
+    def register(self, peer=AGENT, **changes):
+        self.feed(RegistrationReceived(peer, agent_spec(**changes)))
+
+    def reregister(self, tasks=(), frameworks=(), *, agent_id="m-S0", peer=AGENT, **changes):
+        report = AgentReport(
+            AgentId(agent_id), agent_spec(**changes), tuple(frameworks), tuple(tasks), ()
+        )
+        return self.feed(ReregistrationReceived(peer, report))
+
+    def update(self, *args, peer=AGENT, **kwargs):
+        return self.feed(StatusUpdateReceived(peer, status_update(*args, **kwargs)))
+
+    def of(self, effect_type):
+        return [effect for effect in self.effects if isinstance(effect, effect_type)]

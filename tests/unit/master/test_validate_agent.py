@@ -1,0 +1,133 @@
+"""Rules for agents that register or come back (master.md §3.1)."""
+
+import pytest
+
+from cluster.validation.agent import registration_error, reregistration_error, version_error
+from cluster.wire.pb import mesos_pb2 as mesos
+from cluster.wire.pb import messages_pb2 as internal
+from tests.sim.master_world import framework_info, resources
+
+
+def registration(**fields):
+    message = internal.RegisterSlaveMessage(version="1.11.0", **fields)
+    message.slave.hostname = "h"
+    message.slave.resources.extend(resources("cpus:1"))
+    return message
+
+
+def report(**fields):
+    message = internal.ReregisterSlaveMessage(version="1.11.0", **fields)
+    message.slave.hostname = "h"
+    message.slave.id.value = "a"
+    message.slave.resources.extend(resources("cpus:1"))
+    return message
+
+
+def framework(framework_id="f", **fields):
+    return framework_info(id={"value": framework_id}, **fields)
+
+
+def executor(framework_id="f", executor_id="e", text="cpus:1"):
+    return mesos.ExecutorInfo(
+        executor_id={"value": executor_id},
+        framework_id={"value": framework_id},
+        resources=resources(text),
+    )
+
+
+def task(task_id="t", **fields):
+    values = {
+        "framework_id": {"value": "f"},
+        "slave_id": {"value": "a"},
+        "state": mesos.TASK_RUNNING,
+    }
+    return mesos.Task(name="t", task_id={"value": task_id}, **{**values, **fields})
+
+
+BAD_RESOURCE = mesos.Resource(name="cpus", type=mesos.Value.SCALAR)
+
+
+def test_right_messages():
+    assert registration_error(registration()) is None
+    full = report(frameworks=[framework()], tasks=[task()], executor_infos=[executor()])
+    full.tasks[0].executor_id.value = "e"
+    assert reregistration_error(full) is None
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda m: m.slave.id.SetInParent(), "slave.id: must not be set"),
+        (lambda m: m.slave.resources.append(BAD_RESOURCE), "slave.resources[1] (cpus).scalar"),
+        (lambda m: m.slave.resources.add(name="mem", type=2).set.item.append("x"), "mem: must be"),
+        (lambda m: m.checkpointed_resources.append(BAD_RESOURCE), "checkpointed_resources[0]"),
+        (lambda m: m.checkpointed_resources.extend(resources("cpus:1")), "checkpoint=true"),
+        (
+            lambda m: m.slave.domain.fault_domain.region.MergeFrom(
+                mesos.DomainInfo.FaultDomain.RegionInfo(name="r")
+            ),
+            "no domain",
+        ),
+        (lambda m: setattr(m, "version", "0.9.9"), "at least 1.0.0"),
+    ],
+)
+def test_wrong_registration(change, words):
+    message = registration()
+    change(message)
+    assert words in registration_error(message)
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"frameworks": [framework(), framework()]}, "f is listed twice"),
+        ({"frameworks": [framework_info()]}, "frameworks.id: must not be empty"),
+        ({"frameworks": [framework(role="a//b")]}, "two slashes"),
+        ({"executor_infos": [executor()]}, "framework 'f' of executor e is not listed"),
+        (
+            {"frameworks": [framework()], "executor_infos": [executor(), executor()]},
+            "executor e is listed twice",
+        ),
+        (
+            {"frameworks": [framework()], "executor_infos": [executor(executor_id="a/b")]},
+            "executor_infos.executor_id",
+        ),
+        ({"tasks": [task()]}, "framework 'f' is not listed"),
+        ({"frameworks": [framework()], "tasks": [task(), task()]}, "t is listed twice"),
+        ({"frameworks": [framework()], "tasks": [task("..")]}, "tasks.task_id"),
+        (
+            {"frameworks": [framework()], "tasks": [task(slave_id={"value": "b"})]},
+            "is of agent 'b'",
+        ),
+        (
+            {"frameworks": [framework()], "tasks": [task(executor_id={"value": "e"})]},
+            "executor 'e' is not listed",
+        ),
+        (
+            {"frameworks": [framework()], "tasks": [task(state=mesos.TASK_UNKNOWN)]},
+            "TASK_UNKNOWN",
+        ),
+        (
+            {"frameworks": [framework()], "tasks": [task(resources=[BAD_RESOURCE])]},
+            "task t[0] (cpus).scalar",
+        ),
+    ],
+)
+def test_wrong_report(fields, words):
+    assert words in reregistration_error(report(**fields))
+
+
+def test_wrong_executor_resources():
+    message = report(frameworks=[framework()], executor_infos=[executor()])
+    message.executor_infos[0].resources.append(BAD_RESOURCE)
+    assert "executor e.resources[1]" in reregistration_error(message)
+
+
+@pytest.mark.parametrize("version", ["1.0.0", "1.12.0", "2.3.4-rc1", "1.11.0+build"])
+def test_good_version(version):
+    assert version_error(version) is None
+
+
+@pytest.mark.parametrize("version", ["", "1", "1.0", "one.two.three", "0.99.99", "-1.0.0"])
+def test_bad_version(version):
+    assert version_error(version).startswith("version: ")
