@@ -158,4 +158,12 @@ async def wait_until_settled(members: list[Settles]) -> None:
         await asyncio.sleep(0)
 
 
-__all__ = ["DELAY_S_MAX", "Clock", "RealClock", "Settles", "Timer", "VirtualClock"]
+__all__ = [
+    "DELAY_S_MAX",
+    "Clock",
+    "RealClock",
+    "Settles",
+    "Timer",
+    "VirtualClock",
+    "wait_until_settled",
+]

@@ -24,6 +24,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
+import uvloop
+
 from actorproc import ActorprocError, Process, Runtime, TcpTransport
 from cluster import VERSION
 from cluster.daemon_flags import (
@@ -97,7 +99,7 @@ def _start(
     _warn(config, parsed.warnings)
     _make_work_dir(config.work_dir)
     daemon = _Daemon(name, config, build(config), on_sigusr1)
-    return asyncio.run(daemon.run())
+    return uvloop.run(daemon.run())
 
 
 def listening_ip(config: DaemonConfig) -> str:

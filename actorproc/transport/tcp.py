@@ -23,7 +23,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from email.utils import formatdate
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from actorproc.core.answers import AnswerQueue
 from actorproc.core.wire import (
@@ -325,16 +325,15 @@ class OutboundConnection(asyncio.Protocol):
         self._transport.write(data)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        if not isinstance(transport, asyncio.Transport):
-            raise BrokenTransport("not a stream transport")
-        self._transport = transport
+        stream = cast("asyncio.Transport", transport)  # uvloop's are no subclass
+        self._transport = stream
         if self._is_gone:  # given up meanwhile
-            transport.abort()
+            stream.abort()
             return
         self._last_used_s = self._loop.time()
         self._flush()
         if self._is_closing:
-            self._half_close(transport.abort)
+            self._half_close(stream.abort)
         else:
             self._watch_idle()
 
@@ -438,12 +437,11 @@ class InboundConnection(asyncio.Protocol):
     # What asyncio calls.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        if not isinstance(transport, asyncio.Transport):
-            raise BrokenTransport("not a stream transport")
-        self._transport = transport
+        stream = cast("asyncio.Transport", transport)  # uvloop's are no subclass
+        self._transport = stream
         self._owner.add_inbound(self)
         if self._owner.is_stopping:
-            transport.abort()
+            stream.abort()
 
     def data_received(self, data: bytes) -> None:
         if self._is_closing:

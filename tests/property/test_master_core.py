@@ -118,6 +118,7 @@ class Story:
         self.harness.reregister(
             reports,
             [framework_spec(FrameworkId(framework_id), checkpoint=self.rng.random() < 0.5)],
+            [replace(EXECUTOR, framework_id=framework_id)] if self.rng.random() < 0.4 else (),
             agent_id=self._agent_id(),
             peer=peer,
             ip=str(peer)[9:18],

@@ -202,17 +202,19 @@ class Admission:
         state.agents.move(record, peer)
         state.emit(CancelTimer(ReregistrationTimer(record.agent_id)))
         state.emit(Link(peer))
-        used_before, total_before = state.used_on(record), record.spec.total
+        total_before = record.spec.total
         if record.spec.payload != report.spec.payload:
             state.emit(WriteRegistry(UpdateAgent(record.agent_id)))
         record.spec = report.spec
         record.resource_version = report.spec.resource_version
         ended = self._learn_frameworks(report)
         missing = self._compare_tasks(record, report)
-        self._compare_executors(record, report)
-        used = state.used_on(record)
-        grew = any(not used_before.get(o, EMPTY).contains(held) for o, held in used.items())
-        if grew or record.spec.total != total_before:
+        self._drop_missing_executors(record, report)
+        added = self._add_reported_tasks(report)
+        started = self._add_reported_executors(record, report)
+        for task in added:
+            state.report_task(task, UpdateReason.AGENT_REREGISTERED, "Agent re-registered")
+        if added or started or record.spec.total != total_before:
             self._rescind_offers(record)
             state.allocator.handle(AgentRemoved(record.agent_id), state.now_s)
             self._add_to_allocator(record)
@@ -253,7 +255,9 @@ class Admission:
             added.append(task)
         return added
 
-    def _add_reported_executors(self, record: AgentRecord, report: AgentReport) -> None:
+    def _add_reported_executors(self, record: AgentRecord, report: AgentReport) -> int:
+        """Enter executors that are not in the books; returns how many."""
+        before = len(record.executors)
         for executor in report.executors:
             framework_id = executor.framework_id
             framework = None if framework_id is None else self._state.frameworks.get(framework_id)
@@ -264,6 +268,7 @@ class Admission:
                 role = executor.role or next(iter(framework.spec.roles), "*")
                 held = self._not_held_yet(record.agent_id, executor.resources)
                 record.executors[key] = RunningExecutor(replace(executor, resources=held), role)
+        return len(record.executors) - before
 
     def _not_held_yet(self, agent_id: AgentId, resources: Resources) -> Resources:
         """Ports and sets can be held once: what an agent reports twice counts the first time."""
@@ -297,8 +302,6 @@ class Admission:
                 state.complete_task(task)
             else:
                 missing.setdefault(task.framework_id, []).append(self._lost_report(task))
-        for task in self._add_reported_tasks(report):
-            state.report_task(task, UpdateReason.AGENT_REREGISTERED, "Agent re-registered")
         return tuple(
             MissingTasks(framework_id, framework.spec, tuple(reports))
             for framework_id, reports in missing.items()
@@ -319,13 +322,12 @@ class Admission:
             is_answer=True,
         )
 
-    def _compare_executors(self, record: AgentRecord, report: AgentReport) -> None:
+    def _drop_missing_executors(self, record: AgentRecord, report: AgentReport) -> None:
         running = {(executor.framework_id, executor.executor_id) for executor in report.executors}
         for key in list(record.executors):
             if key not in running:
                 executor = record.executors.pop(key)
                 self._state.release(key[0], executor.role, record.agent_id, executor.spec.resources)
-        self._add_reported_executors(record, report)
 
     def _add_to_allocator(self, record: AgentRecord) -> None:
         used = self._state.used_on(record)

@@ -154,9 +154,15 @@ class Harness:
     def register(self, peer=AGENT, **changes):
         self.feed(RegistrationReceived(peer, agent_spec(**changes)))
 
-    def reregister(self, tasks=(), frameworks=(), *, agent_id="m-S0", peer=AGENT, **changes):
+    def reregister(
+        self, tasks=(), frameworks=(), executors=(), *, agent_id="m-S0", peer=AGENT, **changes
+    ):
         report = AgentReport(
-            AgentId(agent_id), agent_spec(**changes), tuple(frameworks), tuple(tasks), ()
+            AgentId(agent_id),
+            agent_spec(**changes),
+            tuple(frameworks),
+            tuple(tasks),
+            tuple(executors),
         )
         return self.feed(ReregistrationReceived(peer, report))
 
