@@ -780,4 +780,7 @@ def _leave(process: Process) -> None:
 __all__ = ["COMMAND_EXECUTOR", "PROCESS_ID", "Agent", "main"]
 
 if __name__ == "__main__":
-    sys.exit(main())
+    # Imported under its own name, so that its logger is one of those that the daemon shows.
+    from cluster.agent import main as run_agent
+
+    sys.exit(run_agent())

@@ -624,4 +624,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 __all__ = ["Master", "main", "published_hostname"]
 
 if __name__ == "__main__":
-    sys.exit(main())
+    # Imported under its own name, so that its logger is one of those that the daemon shows.
+    from cluster.master import main as run
+
+    sys.exit(run())

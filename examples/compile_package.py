@@ -34,4 +34,6 @@ def compile_package(package: str, into: pathlib.Path) -> int:
 
 if __name__ == "__main__":
     count = compile_package(sys.argv[1], pathlib.Path("compiled"))
+    if not count:
+        sys.exit(f"{sys.argv[1]} is not a package of the standard library")
     print(f"compiled {count} modules of {sys.argv[1]}")

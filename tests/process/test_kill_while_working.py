@@ -56,6 +56,7 @@ class Watched:
 
     async def until_state(self, state: int) -> mesos.TaskStatus:
         event = await self.until(lambda event: _is_terminal_or(event, state))
+        assert isinstance(event, Update)
         assert mesos.TaskState.Name(event.status.state) == mesos.TaskState.Name(state)
         return event.status
 

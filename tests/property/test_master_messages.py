@@ -96,72 +96,87 @@ def _scalar(field, rng):
 
 def well_formed(rng, world):
     """A message that a real peer could send now, so that the books get interesting."""
-    framework_id = mesos.FrameworkID(value=rng.choice(("m-0000", "m-0001")))
-    agent_id = rng.choice(("m-S0", "m-S1"))
-    task_id = rng.choice(("t", "u"))
-    offers = [
-        o.offer_id
-        for f in world.state.frameworks
-        for o in world.state.offers.of_framework(f.framework_id)
-    ] or ["m-O0"]
-    match rng.randrange(8):
-        case 0:
-            call = scheduler.Call(type=scheduler.Call.SUBSCRIBE)
-            call.subscribe.framework_info.CopyFrom(
-                framework_info(checkpoint=rng.random() < 0.5, failover_timeout=rng.choice((0, 5)))
-            )
-            if rng.random() < 0.6:
-                call.subscribe.framework_info.id.CopyFrom(framework_id)
-            call.subscribe.force = rng.random() < 0.5
-            return call
-        case 1 | 2:
-            call = scheduler.Call(type=scheduler.Call.ACCEPT, framework_id=framework_id)
-            call.accept.offer_ids.add(value=rng.choice(offers))
-            operation = call.accept.operations.add(type=mesos.Offer.Operation.LAUNCH)
-            executor = rng.choice((None, "e"))
-            text = rng.choice(("cpus:1;mem:64", "cpus:1;ports:[2-4]"))
-            operation.launch.task_infos.append(
-                task_info(task_id, agent_id, text, executor=executor)
-            )
-            call.accept.filters.refuse_seconds = rng.choice(FLOATS)
-            return call
-        case 3:
-            message = internal.RegisterSlaveMessage(version="1.11.0")
-            message.slave.hostname = "h"
-            message.slave.resources.extend(resources("cpus:2;mem:512;ports:[1-9]"))
-            return message
-        case 4:
-            message = internal.ReregisterSlaveMessage(version="1.11.0")
-            message.slave.hostname = "h"
-            message.slave.id.value = agent_id
-            message.slave.resources.extend(resources(rng.choice(("cpus:2;mem:512", "cpus:0.1"))))
-            message.frameworks.append(framework_info(id=framework_id))
-            for name in rng.choice(((), ("t",), ("u",), ("t", "u"))):
-                message.tasks.add(
-                    name=name,
-                    task_id=mesos.TaskID(value=name),
-                    framework_id=framework_id,
-                    slave_id=mesos.SlaveID(value=agent_id),
-                    state=rng.choice((mesos.TASK_RUNNING, mesos.TASK_FINISHED)),
-                    resources=resources(rng.choice(("cpus:1;mem:64", "cpus:1;ports:[2-4]"))),
-                )
-            return message
-        case 5 | 6:
-            message = internal.StatusUpdateMessage(pid="x")
-            message.update.framework_id.CopyFrom(framework_id)
-            message.update.slave_id.value = agent_id
-            message.update.status.task_id.value = task_id
-            message.update.status.state = rng.choice(mesos.TaskState.values())
-            message.update.timestamp = 1.0
-            message.update.uuid = rng.choice((b"", b"u" * 16))
-            return message
-        case _:
-            call = scheduler.Call(
-                type=scheduler.Call.Type.Value(rng.choice(("TEARDOWN", "REVIVE", "KILL"))),
-                framework_id=framework_id,
-            )
-            call.kill.task_id.value = task_id
-            return call
+    makers = (_subscribe, _accept, _accept, _register, _reregister, _update, _update, _other_call)
+    return rng.choice(makers)(rng, world)
+
+
+def _framework_id(rng):
+    return mesos.FrameworkID(value=rng.choice(("m-0000", "m-0001")))
+
+
+def _agent_id(rng):
+    return rng.choice(("m-S0", "m-S1"))
+
+
+def _subscribe(rng, world):
+    call = scheduler.Call(type=scheduler.Call.SUBSCRIBE)
+    call.subscribe.framework_info.CopyFrom(
+        framework_info(checkpoint=rng.random() < 0.5, failover_timeout=rng.choice((0, 5)))
+    )
+    if rng.random() < 0.6:
+        call.subscribe.framework_info.id.CopyFrom(_framework_id(rng))
+    call.subscribe.force = rng.random() < 0.5
+    return call
+
+
+def _accept(rng, world):
+    framework_id = _framework_id(rng)
+    offers = world.state.offers.of_framework(framework_id.value)
+    call = scheduler.Call(type=scheduler.Call.ACCEPT, framework_id=framework_id)
+    call.accept.offer_ids.add(value=rng.choice([o.offer_id for o in offers] or ["m-O0"]))
+    operation = call.accept.operations.add(type=mesos.Offer.Operation.LAUNCH)
+    text = rng.choice(("cpus:1;mem:64", "cpus:1;ports:[2-4]"))
+    operation.launch.task_infos.append(
+        task_info(rng.choice(("t", "u")), _agent_id(rng), text, executor=rng.choice((None, "e")))
+    )
+    call.accept.filters.refuse_seconds = rng.choice(FLOATS)
+    return call
+
+
+def _register(rng, world):
+    message = internal.RegisterSlaveMessage(version="1.11.0")
+    message.slave.hostname = "h"
+    message.slave.resources.extend(resources("cpus:2;mem:512;ports:[1-9]"))
+    return message
+
+
+def _reregister(rng, world):
+    agent_id, framework_id = _agent_id(rng), _framework_id(rng)
+    message = internal.ReregisterSlaveMessage(version="1.11.0")
+    message.slave.hostname = "h"
+    message.slave.id.value = agent_id
+    message.slave.resources.extend(resources(rng.choice(("cpus:2;mem:512", "cpus:0.1"))))
+    message.frameworks.append(framework_info(id=framework_id))
+    for name in rng.choice(((), ("t",), ("u",), ("t", "u"))):
+        message.tasks.add(
+            name=name,
+            task_id=mesos.TaskID(value=name),
+            framework_id=framework_id,
+            slave_id=mesos.SlaveID(value=agent_id),
+            state=rng.choice((mesos.TASK_RUNNING, mesos.TASK_FINISHED)),
+            resources=resources(rng.choice(("cpus:1;mem:64", "cpus:1;ports:[2-4]"))),
+        )
+    return message
+
+
+def _update(rng, world):
+    message = internal.StatusUpdateMessage(pid="x")
+    message.update.framework_id.CopyFrom(_framework_id(rng))
+    message.update.slave_id.value = _agent_id(rng)
+    message.update.status.task_id.value = rng.choice(("t", "u"))
+    message.update.status.state = rng.choice(mesos.TaskState.values())
+    message.update.timestamp = 1.0
+    message.update.uuid = rng.choice((b"", b"u" * 16))
+    return message
+
+
+def _other_call(rng, world):
+    call = scheduler.Call(
+        type=scheduler.Call.Type.Value(rng.choice(("TEARDOWN", "REVIVE", "KILL"))),
+        framework_id=_framework_id(rng),
+    )
+    call.kill.task_id.value = rng.choice(("t", "u"))
+    return call
 
 
 def mutate(body, rng):

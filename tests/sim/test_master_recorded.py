@@ -7,6 +7,7 @@ is given the one that our master has made for the same framework instead.
 """
 
 import json
+from functools import partial
 
 import pytest
 
@@ -52,9 +53,9 @@ class Ear(Process):
 
     def initialize(self):
         for name, message_type in TYPES.items():
-            self.install(message_type, lambda sender, message, name=name: self._hear(name, message))
+            self.install(message_type, partial(self._hear, name))
 
-    def _hear(self, name, message):
+    def _hear(self, name, sender, message):
         self._heard.append((str(self.pid), name, message))
 
 

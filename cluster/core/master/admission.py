@@ -272,6 +272,8 @@ class Admission:
 
     def _not_held_yet(self, agent_id: AgentId, resources: Resources) -> Resources:
         """Ports and sets can be held once: what an agent reports twice counts the first time."""
+        if all(entry.type is ValueType.SCALAR for entry in resources):
+            return resources
         agent = self._state.agents.get(agent_id)
         assert agent is not None
         held = sum(self._state.used_on(agent).values(), start=EMPTY)

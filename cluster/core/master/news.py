@@ -26,7 +26,6 @@ from cluster.model.peers import PeerId
 from cluster.model.task_states import TaskState
 from cluster.model.tasks import StatusUpdate
 
-
 _MASTERS_WORDS = frozenset({TaskState.UNKNOWN, TaskState.UNREACHABLE})
 """States of a task whose agent cannot be asked; an agent cannot report them."""
 

@@ -154,7 +154,7 @@ REQUESTS = {
     "031 put with from": b"PUT /m/n HTTP/1.1\r\n" + FROM + b"Content-Length: 0\r\n\r\n",
     "post of a browser": b"POST /m/n HTTP/1.1\r\nUser-Agent: Mozilla\r\n\r\n",
     "agent in another case": b"POST /m/n HTTP/1.1\r\nUser-Agent: Libprocess/a@1.2.3.4:5\r\n\r\n",
-    "agent that only contains it": b"POST /m HTTP/1.1\r\nUser-Agent: x libprocess/a@1.2.3.4:5\r\n\r\n",
+    "agent that contains it": b"POST /m HTTP/1.1\r\nUser-Agent: x libprocess/a@1.2.3.4:5\r\n\r\n",
 }
 
 

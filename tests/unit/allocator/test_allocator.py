@@ -258,13 +258,11 @@ def test_a_refusal_is_for_one_role_and_one_agent():
     h = Harness()
     h.framework("f1", "a", "b")
     h.agents(FULL, "s1", "s2")
-    for offer in h.run():
-        if offer.agent_id == S1:
-            refused_role = offer.role
-            h.give_back(offer, refuse_s=100.0)
+    (refused,) = [offer for offer in h.run() if offer.agent_id == S1]
+    h.give_back(refused, refuse_s=100.0)
     (again,) = h.run()
     assert again.agent_id == S1
-    assert again.role != refused_role
+    assert again.role != refused.role
 
 
 def test_an_accepted_offer_without_a_rest_refuses_nothing():
