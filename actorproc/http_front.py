@@ -9,13 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING, Final
+from typing import Final, Protocol
 from urllib.parse import unquote
 
 from aiohttp import web
-
-if TYPE_CHECKING:
-    from actorproc.runtime import Runtime
 
 logger = logging.getLogger(__name__)
 
@@ -24,10 +21,22 @@ REQUEST_BYTES_MAX: Final = 64 * 1024 * 1024  # body that request.read() will gat
 QUEUED_BYTES_MAX: Final = 1024 * 1024  # request bytes held while aiohttp starts up
 
 
+class HttpHost(Protocol):
+    """What the front asks of its runtime."""
+
+    delegate: str
+
+    def request_http(
+        self, id: str, path: str, request: web.Request
+    ) -> asyncio.Future[web.StreamResponse] | None:
+        """Queue a request for a process; None when no process has this id."""
+        ...
+
+
 class HttpFront:
     """The HTTP side of one runtime."""
 
-    def __init__(self, runtime: Runtime) -> None:
+    def __init__(self, runtime: HttpHost) -> None:
         self._runtime = runtime
         app = web.Application(client_max_size=REQUEST_BYTES_MAX)
         app.router.add_route("*", "/{tail:.*}", self._dispatch)
@@ -137,4 +146,4 @@ class _StartingConnection(asyncio.Protocol):
             protocol.data_received(data)
 
 
-__all__ = ["HttpFront"]
+__all__ = ["HttpFront", "HttpHost"]

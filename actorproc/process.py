@@ -15,22 +15,20 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Coroutine
 from enum import Enum
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, Protocol, overload
 
 from actorproc.clock import Clock, Timer
 from actorproc.codec import RAW, Codec, ProtobufMessage, protobuf_codec
 from actorproc.errors import ProtocolMisuse
 from actorproc.events import Dispatch, Event
-from actorproc.pid import PID
+from actorproc.pid import PID, Address
 
 if TYPE_CHECKING:
-    from aiohttp import web
+    from random import Random
 
-    from actorproc.routes import Routes
-    from actorproc.runtime import Runtime
+    from actorproc.routes import HttpHandler, Routes
 
 MessageHandler = Callable[[PID, Any], Any]
-HttpHandler = Callable[["web.Request"], "Coroutine[Any, Any, web.StreamResponse]"]
 
 
 class ProcessState(Enum):
@@ -40,6 +38,44 @@ class ProcessState(Enum):
     LIVE = "live"
     TERMINATING = "terminating"
     GONE = "gone"
+
+
+class Home(Protocol):
+    """What a process asks of the runtime it lives in; see ``Runtime`` for what each call does."""
+
+    clock: Clock
+
+    @property
+    def address(self) -> Address: ...
+
+    def spawn(self, process: Process) -> PID: ...
+
+    def terminate(self, pid: PID, *, inject: bool = True) -> None: ...
+
+    async def wait(self, pid: PID, timeout_s: float | None = None) -> bool: ...
+
+    def send(
+        self,
+        sender: PID,
+        to: PID,
+        message: str | ProtobufMessage,
+        body: Any = b"",
+        codec: Codec | None = None,
+    ) -> None: ...
+
+    def dispatch(self, pid: PID, fn: Callable[..., Any], *args: Any) -> asyncio.Future[Any]: ...
+
+    def link(self, linker: Process, pid: PID, *, reconnect: bool = False) -> None: ...
+
+    def start_task(
+        self, process: Process, coroutine: Coroutine[Any, Any, Any]
+    ) -> asyncio.Task[Any]: ...
+
+    def enqueue(self, process: Process, event: Event) -> None: ...
+
+    def rng(self, purpose: str) -> Random: ...
+
+    async def settle(self) -> None: ...
 
 
 class Process:
@@ -71,7 +107,7 @@ class Process:
         self._requested_id = id
         self._prefix = prefix
         self._pid = PID.EMPTY
-        self._runtime: Runtime | None = None
+        self._runtime: Home | None = None
         self._state = ProcessState.CONSTRUCTED
         self._mailbox: deque[Event] | None = None  # made with the first event: a deque is 760 bytes
         self._is_queued = False
@@ -100,7 +136,7 @@ class Process:
         return self._pid
 
     @property
-    def runtime(self) -> Runtime:
+    def runtime(self) -> Home:
         """The runtime this process lives in.
 
         Raises:
@@ -242,4 +278,4 @@ class _OwnedTimer:
         return self.scheduled is not None and self.scheduled.cancel()
 
 
-__all__ = ["HttpHandler", "MessageHandler", "Process", "ProcessState"]
+__all__ = ["Home", "MessageHandler", "Process", "ProcessState"]

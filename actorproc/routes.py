@@ -6,16 +6,15 @@ registered prefix. A trailing slash is ignored. Source: actor-runtime.md §8.1.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Coroutine, Iterator
+from typing import Any
 
 from aiohttp import web
 from yarl import URL
 
 from actorproc.errors import ProtocolMisuse
 
-if TYPE_CHECKING:
-    from actorproc.process import HttpHandler
+HttpHandler = Callable[[web.Request], Coroutine[Any, Any, web.StreamResponse]]
 
 
 class Routes:
@@ -66,4 +65,4 @@ def _prefixes(path: str) -> Iterator[str]:
         path = path[: path.rindex("/")]
 
 
-__all__ = ["Routes"]
+__all__ = ["HttpHandler", "Routes"]
