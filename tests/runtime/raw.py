@@ -93,11 +93,10 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport):
         self.transport = transport
-        if self.peer.reads_at_once:
-            self.peer.connections.append(self)
-        else:
-            transport.pause_reading()
-            self.peer.connections.append(self)
+        if not self.peer.reads_at_once:
+            # Not here: some versions of asyncio begin to read only after this callback.
+            asyncio.get_running_loop().call_soon(transport.pause_reading)
+        self.peer.connections.append(self)
 
     def data_received(self, data):
         self.data += data
@@ -156,7 +155,9 @@ async def connected(runtime):
     )
     try:
         yield reader, writer
-    finally:
-        writer.close()
-        with contextlib.suppress(OSError):
-            await writer.wait_closed()
+    except BaseException:
+        writer.transport.abort()  # what is not written may never be read
+        raise
+    writer.close()
+    with contextlib.suppress(OSError):
+        await within(writer.wait_closed())

@@ -455,7 +455,7 @@ async def test_what_finalize_starts_is_cancelled(runtime):
     await runtime.settle()
     runtime.terminate(pid)
     await within(runtime.wait(pid))
-    await asyncio.wait([process.task])
+    await within(asyncio.wait([process.task]))
     assert process.task.cancelled()
     assert not process.timer.cancel()
     with pytest.raises(ProcessTerminated, match="starts nothing more"):
