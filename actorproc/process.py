@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from actorproc.routes import HttpHandler, Routes
 
 MessageHandler = Callable[[PID, Any], Any]
+Decoder = Callable[[bytes], Any]
 
 
 class ProcessState(Enum):
@@ -112,7 +113,7 @@ class Process:
         self._mailbox: deque[Event] | None = None  # made with the first event: a deque is 760 bytes
         self._is_queued = False
         self._busy: asyncio.Task[Any] | None = None
-        self._handlers: dict[str, tuple[MessageHandler, Codec]] | None = None
+        self._handlers: dict[str, tuple[MessageHandler, Decoder | None]] | None = None
         self._routes: Routes | None = None
         self._tasks: dict[asyncio.Task[Any], None] | None = None
         self._timers: dict[Timer, None] | None = None
@@ -186,7 +187,7 @@ class Process:
             name = codec.name
         if self._handlers is None:
             self._handlers = {}
-        self._handlers[name] = (handler, codec)
+        self._handlers[name] = (handler, None if codec is RAW else codec.decode)
 
     def route(
         self,

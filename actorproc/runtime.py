@@ -34,7 +34,7 @@ from actorproc.errors import (
 )
 from actorproc.events import Dispatch, Event, Exited, Http, Initialize, Message, Terminate
 from actorproc.pid import PID, Address
-from actorproc.process import Process, ProcessState
+from actorproc.process import MessageHandler, Process, ProcessState
 from actorproc.transport.base import Transport
 
 if TYPE_CHECKING:
@@ -86,6 +86,7 @@ class Runtime:
         self._transport = transport
         self._seed = random.SystemRandom().getrandbits(64) if seed is None else seed
         self._address = Address("", 0)
+        self._ip, self._port = self._address  # compared with the receiver of every message
         self._processes: dict[str, Process] = {}
         self._ready: deque[Process] = deque()
         self._is_drain_scheduled = False
@@ -113,6 +114,7 @@ class Runtime:
             self._loop = None  # nothing to stop
             raise
         self._address = self._transport.address
+        self._ip, self._port = self._address
         self.clock.attach(self)
 
     async def stop(self) -> None:
@@ -299,16 +301,15 @@ class Runtime:
             ProtocolMisuse: a message name that cannot stand on a request line, to a remote process.
             TypeError: a body that is not bytes, without a codec.
         """
-        if isinstance(message, str):
+        if type(message) is str:
             name = message
             if codec is not None:
                 body = codec.encode(body)
             elif type(body) is not bytes:
                 body = bytes(memoryview(body))  # a copy of what it is now; TypeError if no bytes
         else:
-            name = message.DESCRIPTOR.full_name
-            body = encode_protobuf(message)
-        if to.port == self._address.port and to.ip == self._address.ip:
+            name, body = _encode_protobuf(message)
+        if to.port == self._port and to.ip == self._ip:
             self.deliver(to.id, name, sender, body)
         elif not to.is_empty:
             self._transport.send(sender, to, name, body)
@@ -316,14 +317,18 @@ class Runtime:
     def deliver(self, to_id: str, name: str, sender: PID, body: bytes) -> bool:
         """Put a message into the mailbox of a local process; False when there is none."""
         process = self._processes.get(to_id)
-        if process is None or process._state is not ProcessState.LIVE:
+        if process is None or process._state is not _LIVE:
             self.dropped.no_process += 1
             return False
         mailbox = process._mailbox
-        if mailbox is not None and len(mailbox) >= MAILBOX_EVENTS_MAX:
+        if mailbox is None:
+            process._mailbox = mailbox = deque()
+        elif len(mailbox) >= MAILBOX_EVENTS_MAX:
             self.dropped.mailbox_full += 1
             return True  # at most once: accepted is not handled
-        self.enqueue(process, Message(name, sender, body))
+        mailbox.append(Message(name, sender, body))
+        if not process._is_queued:
+            self._make_ready(process)
         return True
 
     def dispatch(self, pid: PID, fn: Callable[..., Any], *args: Any) -> asyncio.Future[Any]:
@@ -452,67 +457,82 @@ class Runtime:
     def _run(self, process: Process) -> int:
         """Serve some events of one process; returns how many."""
         mailbox = process._mailbox
-        if mailbox is None:
+        if mailbox is None or process._state is not _LIVE:
             return 0
         served = 0
-        while mailbox and process._busy is None and process._state is ProcessState.LIVE:
-            if served == PROCESS_EVENTS_MAX:
-                self._make_ready(process)
-                break
-            served += 1
-            event = mailbox.popleft()
-            try:
-                self._serve(process, event)
-            except (Exception, asyncio.CancelledError) as error:
-                self._crash(process, error, type(event).__name__)
+        event: Event = _INITIALIZE
+        try:
+            while mailbox and served < PROCESS_EVENTS_MAX:
+                served += 1
+                event = mailbox.popleft()
+                if type(event) is Message:
+                    # Inlined, not a method: this is the path of every message.
+                    handlers = process._handlers
+                    installed = handlers.get(event.name) if handlers is not None else None
+                    if installed is None:
+                        self._drop_unhandled(process, event)
+                        continue
+                    handler, decode = installed
+                    if decode is None:
+                        result = handler(event.sender, event.body)
+                    else:
+                        result = self._decode_and_handle(process, event, handler, decode)
+                    if result is not None:
+                        self._after(process, result)
+                        if process._busy is not None:
+                            break
+                else:
+                    self._serve_other(process, event)
+                    if process._busy is not None or process._state is not _LIVE:
+                        break
+        except (Exception, asyncio.CancelledError) as error:
+            self._crash(process, error, type(event).__name__)
         self._served += served
+        if mailbox and process._state is _LIVE:
+            self._make_ready(process)
         return served
 
-    def _serve(self, process: Process, event: Event) -> None:
-        kind = type(event)
-        if kind is Message:
-            self._serve_message(process, event)  # type: ignore[arg-type] # kind says so
-        elif kind is Dispatch:
-            self._serve_dispatch(process, event)  # type: ignore[arg-type]
-        elif kind is Exited:
-            self._after(process, process.exited(event.pid))  # type: ignore[union-attr, func-returns-value]
-        elif kind is Http:
-            self._serve_http(process, event)  # type: ignore[arg-type]
-        elif kind is Initialize:
-            self._after(process, process.initialize())  # type: ignore[func-returns-value]
-        else:
-            self._begin_termination(process)
+    def _serve_other(self, process: Process, event: Event) -> None:
+        match event:
+            case Dispatch():
+                self._serve_dispatch(process, event)
+            case Exited(pid=pid):
+                self._after(process, process.exited(pid))  # type: ignore[func-returns-value]
+            case Http():
+                self._serve_http(process, event)
+            case Initialize():
+                self._after(process, process.initialize())  # type: ignore[func-returns-value]
+            case Terminate():
+                self._begin_termination(process)
+            case Message():
+                pass  # served by _run itself
 
-    def _serve_message(self, process: Process, message: Message) -> None:
-        handlers = process._handlers
-        installed = handlers.get(message.name) if handlers is not None else None
-        if installed is None:
-            self.dropped.no_handler += 1
-            logger.debug("%s has no handler for %s", process._pid, message.name)
-            return
-        handler, codec = installed
-        body: Any = message.body
-        if codec.name != "raw":
-            try:
-                body = codec.decode(body)
-            except Exception as error:
-                self._drop_unparseable(process, message, codec, error)
-                return
-        result = handler(message.sender, body)
-        if result is not None:
-            self._after(process, result)
+    def _decode_and_handle(
+        self,
+        process: Process,
+        message: Message,
+        handler: MessageHandler,
+        decode: Callable[[bytes], Any],
+    ) -> object:
+        try:
+            body = decode(message.body)
+        except Exception as error:
+            self._drop_unparseable(process, message, error)
+            return None
+        return handler(message.sender, body)
 
-    def _drop_unparseable(
-        self, process: Process, message: Message, codec: Codec, error: Exception
-    ) -> None:
+    def _drop_unhandled(self, process: Process, message: Message) -> None:
+        self.dropped.no_handler += 1
+        logger.debug("%s has no handler for %s", process._pid, message.name)
+
+    def _drop_unparseable(self, process: Process, message: Message, error: Exception) -> None:
         self.dropped.unparseable += 1
         reason = error.reason if isinstance(error, PeerProtocolError) else str(error) or repr(error)
         logger.warning(
-            "%s dropped message %s from %s: body is not valid %s: %s",
+            "%s dropped message %s from %s: its body is not valid: %s",
             process._pid,
             message.name,
             message.sender,
-            codec.name,
             reason,
         )
 
@@ -651,6 +671,10 @@ class Runtime:
         process._mailbox = None
 
 
+def _encode_protobuf(message: Any) -> tuple[str, bytes]:
+    return message.DESCRIPTOR.full_name, encode_protobuf(message)
+
+
 def _fail(future: asyncio.Future[Any], error: BaseException) -> None:
     if future.done():
         return
@@ -687,6 +711,7 @@ def _name_of(fn: Callable[..., Any]) -> str:
     return getattr(fn, "__qualname__", repr(fn))
 
 
+_LIVE: Final = ProcessState.LIVE  # looked up for every message
 _INITIALIZE: Final = Initialize()
 _TERMINATE: Final = Terminate()
 

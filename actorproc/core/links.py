@@ -31,9 +31,6 @@ class Links:
         self._pids_at.setdefault(pid.address, {})[pid] = None
         self._pids_of.setdefault(linker, {})[pid] = None
 
-    def has_links_to(self, address: Address) -> bool:
-        return address in self._pids_at
-
     def forget_linker(self, linker: str) -> None:
         """Drop every link of a process that ended."""
         for pid in list(self._pids_of.get(linker, ())):

@@ -423,11 +423,6 @@ class RequestReader:
         self._body: _Body | None = None
         self._is_stopped = False
 
-    @property
-    def is_between_requests(self) -> bool:
-        """True when no request is half read."""
-        return self._body is None and not self._held
-
     def stop(self) -> None:
         """Take nothing more; the sink may call this while it is told of a request."""
         self._is_stopped = True

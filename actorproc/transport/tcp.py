@@ -492,7 +492,8 @@ class InboundConnection(asyncio.Protocol):
         self._is_write_paused = False
         for slot in list(self._slots):
             slot.regulate()
-        self._write_answers()
+        # Not here: asyncio calls this in the middle of a write, and must not be closed meanwhile.
+        self._loop.call_soon(self._write_answers)
 
     # What the reader calls.
 
@@ -555,7 +556,7 @@ class InboundConnection(asyncio.Protocol):
         transport = self._transport
         if transport is None or self._has_sent_eof:
             return
-        while not self._is_write_paused:
+        while not self._is_write_paused and not transport.is_closing():
             short = self._answers.take_short(ANSWERS_WRITE_MAX)
             if short is not None:
                 status, text, count = short
@@ -577,7 +578,7 @@ class InboundConnection(asyncio.Protocol):
         else:
             self._has_sent_eof = True
             transport.write_eof()
-            self._end_timer = self._loop.call_later(CLOSE_S, transport.abort)
+            self._end_timer = self._loop.call_later(CLOSE_S, transport.close)
         for slot in list(self._slots):  # requests behind the last one that is answered
             slot.lose(None)
         self.resume_reading()
@@ -614,7 +615,7 @@ class InboundConnection(asyncio.Protocol):
         return self._is_write_paused
 
     def write(self, data: bytes) -> None:
-        if self._transport is not None:
+        if self._transport is not None and not self._transport.is_closing():
             self._transport.write(data)
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:

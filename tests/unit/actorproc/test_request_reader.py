@@ -411,17 +411,6 @@ def test_upgrade_is_left_to_the_http_side():
     assert parse(raw) == [("request", raw), ("end",)]
 
 
-def test_is_between_requests():
-    connection = Feeding()
-    assert connection.reader.is_between_requests
-    connection.feed(message(headers=CHUNKED)[:10])
-    assert not connection.reader.is_between_requests
-    connection.feed(message(headers=CHUNKED)[10:])
-    assert not connection.reader.is_between_requests
-    connection.feed(chunked(b"x"))
-    assert connection.reader.is_between_requests
-
-
 def test_stop_ends_it_within_the_piece():
     class StopsAtTwo:
         def __init__(self):
