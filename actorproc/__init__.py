@@ -20,6 +20,7 @@ from actorproc.errors import (
     ActorprocError,
     BrokenTransport,
     ClosedRuntime,
+    Deadlock,
     IdTaken,
     InvalidPID,
     PeerProtocolError,
@@ -27,9 +28,18 @@ from actorproc.errors import (
     ProtocolMisuse,
     UnreachableId,
 )
+from actorproc.events import Headers
+from actorproc.introspection import (
+    DeadLetter,
+    Observer,
+    ProcessView,
+    Reason,
+    current_headers,
+)
+from actorproc.mailbox import Delivery, MailboxLimit, WhenFull
 from actorproc.pid import PID, Address
 from actorproc.process import Process
-from actorproc.runtime import Dropped, Runtime
+from actorproc.runtime import Runtime
 from actorproc.transport.base import Transport, TransportHost
 from actorproc.transport.inproc import Envelope, InProcessNetwork, InProcessTransport
 from actorproc.transport.tcp import TcpCounters, TcpLimits, TcpTransport
@@ -47,17 +57,24 @@ __all__ = [
     "Clock",
     "ClosedRuntime",
     "Codec",
-    "Dropped",
+    "DeadLetter",
+    "Deadlock",
+    "Delivery",
     "Envelope",
+    "Headers",
     "IdTaken",
     "InProcessNetwork",
     "InProcessTransport",
     "InvalidPID",
+    "MailboxLimit",
+    "Observer",
     "PeerProtocolError",
     "Process",
     "ProcessTerminated",
+    "ProcessView",
     "ProtocolMisuse",
     "RealClock",
+    "Reason",
     "Runtime",
     "TcpCounters",
     "TcpLimits",
@@ -67,5 +84,7 @@ __all__ = [
     "TransportHost",
     "UnreachableId",
     "VirtualClock",
+    "WhenFull",
+    "current_headers",
     "protobuf_codec",
 ]

@@ -130,14 +130,23 @@ class VirtualClock:
         await self.settle()
         while (deadline_s := self._timers.next_deadline_s()) is not None and deadline_s <= target_s:
             self._now_s = max(self._now_s, deadline_s)
-            while (call := self._timers.pop_due(self._now_s)) is not None:
-                call.fn(*call.args)
+            self._fire_due()
             await self.settle()
         self._now_s = target_s
 
     async def settle(self) -> None:
-        """Wait until no member has anything left to do at the present time."""
+        """Wait until no member has anything left to do at the present time, and no timer is due."""
         await wait_until_settled(self._members)
+        while self._fire_due():
+            await wait_until_settled(self._members)
+
+    def _fire_due(self) -> bool:
+        """Fire every timer that is due now, in order; True when there was one."""
+        has_fired = False
+        while (call := self._timers.pop_due(self._now_s)) is not None:
+            call.fn(*call.args)
+            has_fired = True
+        return has_fired
 
 
 async def wait_until_settled(members: list[Settles]) -> None:
@@ -146,6 +155,10 @@ async def wait_until_settled(members: list[Settles]) -> None:
     Does not wait for sockets, other OS processes or timers. A handler that awaits something is
     idle; a chain of more than ``SETTLED_TURNS`` awaits without any event may be cut short.
     """
+    wait_quiet = getattr(asyncio.get_running_loop(), "wait_quiet", None)
+    if wait_quiet is not None:  # a simulated loop knows for certain
+        await wait_quiet()
+        return
     quiet_turns = 0
     last_activity = -1
     while quiet_turns < SETTLED_TURNS:

@@ -115,6 +115,15 @@ def _require_text_in_map(field: Any, entries: Any) -> None:
 _TYPE_STRING = 9
 _TYPE_MESSAGE = 11
 
+
+def name_and_codec(message: str | type[Any], codec: Codec | None) -> tuple[str, Codec]:
+    """The name and codec of messages given by name, or by their protobuf class."""
+    if isinstance(message, str):
+        return message, codec or RAW
+    codec = protobuf_codec(message)
+    return codec.name, codec
+
+
 RAW = Codec("raw", _identity, _identity)
 JSON = Codec("json", _encode_json, json.loads)
 MSGPACK = Codec("msgpack", _encode_msgpack, _decode_msgpack)
@@ -126,5 +135,6 @@ __all__ = [
     "Codec",
     "ProtobufMessage",
     "encode_protobuf",
+    "name_and_codec",
     "protobuf_codec",
 ]

@@ -19,6 +19,15 @@ class InvalidPID(ActorprocError, ValueError):
         self.rule = rule
 
 
+class InvalidSetting(ActorprocError, ValueError):
+    """A setting that cannot be used; the message names it and the rule it breaks."""
+
+    def __init__(self, name: str, rule: str) -> None:
+        super().__init__(f"{name}: {rule}")
+        self.name = name
+        self.rule = rule
+
+
 class ProtocolMisuse(ActorprocError):
     """A call of ours that the protocol or the process model does not allow."""
 
@@ -47,6 +56,10 @@ class ProcessTerminated(ActorprocError):
     """The process that was asked for something is gone; its answer will never come."""
 
 
+class Deadlock(ProtocolMisuse):
+    """A handler waits for a call that can only be served after the handler has ended."""
+
+
 class ClosedRuntime(ActorprocError):
     """The runtime is shutting down and accepts nothing new."""
 
@@ -59,8 +72,10 @@ __all__ = [
     "ActorprocError",
     "BrokenTransport",
     "ClosedRuntime",
+    "Deadlock",
     "IdTaken",
     "InvalidPID",
+    "InvalidSetting",
     "PeerProtocolError",
     "ProcessTerminated",
     "ProtocolMisuse",

@@ -15,21 +15,29 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Coroutine
 from enum import Enum
-from typing import TYPE_CHECKING, Any, Protocol, overload
+from functools import partial
+from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar, overload
 
+from actorproc.asking import ASK_TIMEOUT_S, Waiting
 from actorproc.clock import Clock, Timer
-from actorproc.codec import RAW, Codec, ProtobufMessage, protobuf_codec
+from actorproc.codec import RAW, Codec, ProtobufMessage, name_and_codec
 from actorproc.errors import ProtocolMisuse
-from actorproc.events import Dispatch, Event
+from actorproc.events import Dispatch, Event, Headers
+from actorproc.mailbox import DEFAULT_LIMIT, MailboxLimit
 from actorproc.pid import PID, Address
 
 if TYPE_CHECKING:
+    from os import PathLike
     from random import Random
 
     from actorproc.routes import HttpHandler, Routes
 
 MessageHandler = Callable[[PID, Any], Any]
 Decoder = Callable[[bytes], Any]
+InstalledHandler = tuple[MessageHandler, Decoder | None, bool]  # the last: reentrant
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class ProcessState(Enum):
@@ -62,7 +70,22 @@ class Home(Protocol):
         message: str | ProtobufMessage,
         body: Any = b"",
         codec: Codec | None = None,
+        headers: Headers | None = None,
     ) -> None: ...
+
+    async def flow(self, to: PID) -> None: ...
+
+    async def ask(
+        self,
+        to: PID,
+        message: str | ProtobufMessage,
+        body: Any = b"",
+        *,
+        reply: str | type[Any],
+        codec: Codec | None = None,
+        headers: Headers | None = None,
+        timeout_s: float = ASK_TIMEOUT_S,
+    ) -> Any: ...
 
     def dispatch(self, pid: PID, fn: Callable[..., Any], *args: Any) -> asyncio.Future[Any]: ...
 
@@ -85,14 +108,18 @@ class Process:
     Args:
         id: the id inside the PID; unique in its runtime.
         prefix: used instead of ``id`` for a generated one: ``prefix(1)``, ``prefix(2)``, ...
+        mailbox: how many events may wait, and what happens to messages beyond.
     """
 
     # Slots for what the runtime uses; subclasses may add attributes of their own freely.
     __slots__ = (
         "__dict__",
         "_busy",
+        "_delegates",
         "_handlers",
+        "_is_initialized",
         "_is_queued",
+        "_limit",
         "_mailbox",
         "_pid",
         "_prefix",
@@ -102,21 +129,35 @@ class Process:
         "_state",
         "_tasks",
         "_timers",
+        "_waits_for",
     )
 
-    def __init__(self, id: str | None = None, *, prefix: str = "") -> None:
+    def __init__(
+        self,
+        id: str | None = None,
+        *,
+        prefix: str = "",
+        mailbox: MailboxLimit = DEFAULT_LIMIT,
+    ) -> None:
         self._requested_id = id
         self._prefix = prefix
         self._pid = PID.EMPTY
         self._runtime: Home | None = None
         self._state = ProcessState.CONSTRUCTED
         self._mailbox: deque[Event] | None = None  # made with the first event: a deque is 760 bytes
+        self._limit = mailbox
+        self._is_initialized = False
         self._is_queued = False
-        self._busy: asyncio.Task[Any] | None = None
-        self._handlers: dict[str, tuple[MessageHandler, Decoder | None]] | None = None
+        self._busy: asyncio.Task[Any] | None = None  # of a handler that holds up the process
+        self._waits_for: Waiting | None = None  # whose answer that handler awaits
+        self._handlers: dict[str, InstalledHandler] | None = None
+        self._delegates: dict[str, PID] | None = None
         self._routes: Routes | None = None
         self._tasks: dict[asyncio.Task[Any], None] | None = None
         self._timers: dict[Timer, None] | None = None
+
+    # What ended this process, when an exception did; here once, as hardly any process has one.
+    failure: BaseException | None = None
 
     # What a subclass overrides.
 
@@ -155,15 +196,30 @@ class Process:
 
     @overload
     def install(
-        self, message: str, handler: Callable[[PID, bytes], Any], *, codec: None = None
+        self,
+        message: str,
+        handler: Callable[[PID, bytes], Any],
+        *,
+        codec: None = None,
+        reentrant: bool = False,
     ) -> None: ...
     @overload
     def install(
-        self, message: str, handler: Callable[[PID, Any], Any], *, codec: Codec
+        self,
+        message: str,
+        handler: Callable[[PID, Any], Any],
+        *,
+        codec: Codec,
+        reentrant: bool = False,
     ) -> None: ...
     @overload
     def install(
-        self, message: type[Any], handler: Callable[[PID, Any], Any], *, codec: None = None
+        self,
+        message: type[Any],
+        handler: Callable[[PID, Any], Any],
+        *,
+        codec: None = None,
+        reentrant: bool = False,
     ) -> None: ...
     def install(
         self,
@@ -171,6 +227,7 @@ class Process:
         handler: Callable[[PID, Any], Any],
         *,
         codec: Codec | None = None,
+        reentrant: bool = False,
     ) -> None:
         """Serve messages of one name with ``handler(sender, body)``; a later call replaces it.
 
@@ -179,15 +236,19 @@ class Process:
                 handler gets the parsed message).
             handler: a function, or a coroutine function if it must wait.
             codec: how the body is decoded when ``message`` is a name; raw bytes by default.
+            reentrant: a coroutine handler lets the next event in while it waits (as a libprocess
+                handler does that returns a future), instead of holding up the process.
         """
-        if isinstance(message, str):
-            name, codec = message, codec or RAW
-        else:
-            codec = protobuf_codec(message)
-            name = codec.name
+        name, codec = name_and_codec(message, codec)
         if self._handlers is None:
             self._handlers = {}
-        self._handlers[name] = (handler, None if codec is RAW else codec.decode)
+        self._handlers[name] = (handler, None if codec is RAW else codec.decode, reentrant)
+
+    def delegate(self, name: str, to: PID) -> None:
+        """Hand on messages of one name, with their sender; an installed handler goes first."""
+        if self._delegates is None:
+            self._delegates = {}
+        self._delegates[name] = to
 
     def route(
         self,
@@ -196,6 +257,9 @@ class Process:
         *,
         methods: tuple[str, ...] = ("GET",),
         help: str = "",
+        stream: bool = False,
+        realm: str | None = None,
+        body_bytes_max: int | None = None,
     ) -> None:
         """Serve HTTP requests for ``/<process id><path>``.
 
@@ -205,12 +269,32 @@ class Process:
             handler: a coroutine function from ``aiohttp.web.Request`` to a response.
             methods: HTTP methods served; ``("*",)`` for all.
             help: one or more lines of text for ``/help``.
+            stream: run the handler when the head is there, to read ``request.content`` itself;
+                otherwise the body is complete first.
+            realm: who asks is found out by the authenticator of this realm (see
+                ``actorproc.http.principal_of``).
+            body_bytes_max: a larger body is answered 413; ``None`` takes the runtime's limit.
         """
+        self._made_routes().add(
+            path,
+            handler,
+            methods,
+            help,
+            streams=stream,
+            realm=realm,
+            body_bytes_max=body_bytes_max,
+        )
+
+    def provide(self, name: str, path: str | PathLike[str]) -> None:
+        """Serve a file, or the files below a directory, as ``/<process id>/<name>``."""
+        self._made_routes().provide(name, path)
+
+    def _made_routes(self) -> Routes:
         if self._routes is None:
             from actorproc.routes import Routes  # brings in aiohttp
 
             self._routes = Routes()
-        self._routes.add(path, handler, methods, help)
+        return self._routes
 
     # What it does to others.
 
@@ -225,17 +309,95 @@ class Process:
         body: Any = b"",
         *,
         codec: Codec | None = None,
+        headers: Headers | None = None,
     ) -> None:
-        """Send at most once: ``send(pid, "name", b"...")`` or ``send(pid, protobuf_message)``."""
-        self.runtime.send(self._pid, to, message, body, codec)
+        """Send at most once: ``send(pid, "name", b"...")`` or ``send(pid, protobuf_message)``.
 
-    def dispatch(self, to: PID, fn: Callable[..., Any], *args: Any) -> asyncio.Future[Any]:
-        """Run ``fn(*args)`` in another local process, in its turn.
+        Args:
+            to: the receiver.
+            message: a message name, or a protobuf message.
+            body: bytes, or what ``codec`` encodes.
+            codec: see ``install``.
+            headers: short texts that travel beside the body: ``traceparent``, ``tracestate``,
+                ``baggage`` and names beginning with ``actorproc-``. libprocess ignores them.
+        """
+        self.runtime.send(self._pid, to, message, body, codec, headers)
+
+    async def send_patiently(
+        self,
+        to: PID,
+        message: str | ProtobufMessage,
+        body: Any = b"",
+        *,
+        codec: Codec | None = None,
+        headers: Headers | None = None,
+    ) -> None:
+        """As ``send``, but wait first while too much is queued to the receiver (back-pressure)."""
+        await self.runtime.flow(to)
+        self.runtime.send(self._pid, to, message, body, codec, headers)
+
+    async def ask(
+        self,
+        to: PID,
+        message: str | ProtobufMessage,
+        body: Any = b"",
+        *,
+        reply: str | type[Any],
+        codec: Codec | None = None,
+        headers: Headers | None = None,
+        timeout_s: float = ASK_TIMEOUT_S,
+    ) -> Any:
+        """Send a message and wait for the first answer of the right name.
+
+        The receiver answers the sender of the message, as it would answer any. Nothing is repeated:
+        see ``actorproc.patterns`` for that.
+
+        Args:
+            to: the receiver.
+            message: a message name, or a protobuf message.
+            body: bytes, or what ``codec`` encodes.
+            reply: name of the answer, or its protobuf class.
+            codec: of request and answer, when they are named.
+            headers: see ``send``.
+            timeout_s: seconds on the runtime's clock.
+
+        Raises:
+            TimeoutError: no answer in time.
+            ProcessTerminated: the receiver is local and not there.
+            PeerProtocolError: the answer's body is not valid.
+        """
+        return await self.runtime.ask(
+            to,
+            message,
+            body,
+            reply=reply,
+            codec=codec,
+            headers=headers,
+            timeout_s=timeout_s,
+        )
+
+    @overload
+    def dispatch(
+        self, to: PID, fn: Callable[P, Coroutine[Any, Any, T]], *args: P.args, **kwargs: P.kwargs
+    ) -> asyncio.Future[T]: ...
+    @overload
+    def dispatch(
+        self, to: PID, fn: Callable[P, T], *args: P.args, **kwargs: P.kwargs
+    ) -> asyncio.Future[T]: ...
+    def dispatch(
+        self, to: PID, fn: Callable[..., Any], *args: Any, **kwargs: Any
+    ) -> asyncio.Future[Any]:
+        """Run ``fn(*args)`` in a local process, in its turn.
 
         Returns:
-            A future of the result; ``ProcessTerminated`` if that process ends first.
+            A future of the result; ``ProcessTerminated`` if that process ends first, ``Deadlock``
+            when awaited by a handler that the call itself would have to wait for.
         """
-        return self.runtime.dispatch(to, fn, *args)
+        return self.runtime.dispatch(to, partial(fn, **kwargs) if kwargs else fn, *args)
+
+    def defer(self, fn: Callable[P, T], *bound: Any) -> Callable[..., asyncio.Future[Any]]:
+        """A function that runs ``fn(*bound, *args)`` in this process when it is called."""
+        return partial(self.runtime.dispatch, self._pid, fn, *bound)
 
     def delay(self, delay_s: float, fn: Callable[..., Any], *args: Any) -> Timer:
         """Run ``fn(*args)`` in this process after ``delay_s`` seconds, unless it ends before."""

@@ -18,13 +18,15 @@ import logging
 import random
 from collections import deque
 from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import dataclass
+from contextvars import copy_context
 from types import CoroutineType, TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 
+from actorproc.asking import ASK_TIMEOUT_S, Ask, CallFuture, OpenAsks, busy_process
 from actorproc.clock import Clock, RealClock, wait_until_settled
-from actorproc.codec import Codec, ProtobufMessage, encode_protobuf
+from actorproc.codec import Codec, ProtobufMessage, encode_protobuf, name_and_codec
 from actorproc.core.links import Links
+from actorproc.death_notices import DeathNotices
 from actorproc.errors import (
     ClosedRuntime,
     IdTaken,
@@ -32,9 +34,26 @@ from actorproc.errors import (
     ProcessTerminated,
     ProtocolMisuse,
 )
-from actorproc.events import Dispatch, Event, Exited, Http, Initialize, Message, Terminate
+from actorproc.events import (
+    Dispatch,
+    Event,
+    Exited,
+    Headers,
+    Http,
+    Message,
+    Terminate,
+)
+from actorproc.introspection import (
+    DeadLetter,
+    DeadLetters,
+    Observer,
+    ProcessView,
+    Reason,
+    current_headers,
+)
+from actorproc.mailbox import Delivery, WhenFull
 from actorproc.pid import PID, Address
-from actorproc.process import MessageHandler, Process, ProcessState
+from actorproc.process import InstalledHandler, Process, ProcessState
 from actorproc.transport.base import Transport
 
 if TYPE_CHECKING:
@@ -46,19 +65,8 @@ logger = logging.getLogger(__name__)
 
 DRAIN_EVENTS_MAX: Final = 1024  # events served before the loop gets a turn for its sockets
 PROCESS_EVENTS_MAX: Final = 128  # events of one process before the next one's turn
-MAILBOX_EVENTS_MAX: Final = 1_000_000  # beyond it messages are dropped and counted
 TASK_CANCEL_S: Final = 5.0  # how long a process that ends waits for its cancelled tasks
 STOP_S: Final = 10.0  # how long stop() waits for all processes
-
-
-@dataclass(slots=True)
-class Dropped:
-    """Messages that reached no handler, by reason; libprocess drops them without a trace."""
-
-    no_process: int = 0
-    no_handler: int = 0
-    unparseable: int = 0
-    mailbox_full: int = 0
 
 
 class Runtime:
@@ -70,6 +78,9 @@ class Runtime:
         clock: real time by default.
         seed: source of every random stream; ``None`` takes one from the operating system.
         delegate: id of the process that also serves HTTP paths which name no process.
+        observer: times handlers and keeps stories (see ``actorproc.introspection``).
+        death_notices: an extension: peers that have it too tell of the end of single processes, so
+            that a link to one of them hears of its end, not only of its runtime's.
     """
 
     def __init__(
@@ -79,10 +90,14 @@ class Runtime:
         clock: Clock | None = None,
         seed: int | None = None,
         delegate: str = "",
+        observer: Observer | None = None,
+        death_notices: bool = False,
     ) -> None:
         self.clock: Clock = clock or RealClock()
         self.delegate = delegate
-        self.dropped = Dropped()
+        self.dead_letters = DeadLetters()
+        # Asked before an event is served; False drops it. For tests (actorproc.testing).
+        self.event_filter: Callable[[Process, Event], bool] | None = None
         self._transport = transport
         self._seed = random.SystemRandom().getrandbits(64) if seed is None else seed
         self._address = Address("", 0)
@@ -92,11 +107,15 @@ class Runtime:
         self._is_drain_scheduled = False
         self._served = 0
         self._links = Links()
+        self._asks = OpenAsks()
+        self._room_waiters: dict[str, list[Callable[[], None]]] = {}
+        self._observer = observer
         self._waiters: dict[str, list[asyncio.Future[None]]] = {}
         self._id_counters: dict[str, int] = {}
         self._finishing: dict[asyncio.Task[None], None] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._is_stopping = False
+        self._death_notices = DeathNotices() if death_notices else None
         self._http_front: HttpFront | None = None
 
     # Life of the runtime.
@@ -116,6 +135,10 @@ class Runtime:
         self._address = self._transport.address
         self._ip, self._port = self._address
         self.clock.attach(self)
+        if self._observer is not None:
+            self._observer.attach(str(self._address), self.clock.now_s)
+        if self._death_notices is not None:
+            self.spawn(self._death_notices)
 
     async def stop(self) -> None:
         """End every process (``finalize`` runs), then close the transport."""
@@ -134,6 +157,34 @@ class Runtime:
             await self._http_front.stop()
         self.clock.detach(self)
         self._loop = None
+
+    def kill(self) -> list[asyncio.Task[Any]]:
+        """End at once, as an OS process killed by a signal: no ``finalize``, no farewell.
+
+        For tests (actorproc.testing). The transport is left as it is; calls and waits from outside
+        are released.
+
+        Returns:
+            The unfinished tasks of all processes; the caller decides what becomes of them.
+        """
+        tasks: list[asyncio.Task[Any]] = list(self._finishing)
+        for process in self._processes.values():
+            tasks += [*(process._tasks or ()), *([process._busy] if process._busy else ())]
+            process._state = ProcessState.GONE
+            _cancel_all(process._timers)
+            mailbox = process._mailbox
+            self._abandon_queued(process)
+            if mailbox is not None:
+                mailbox.clear()  # it may be in the middle of being served
+        for waiter in [waiter for waiters in self._waiters.values() for waiter in waiters]:
+            _complete(waiter)
+        self._waiters.clear()
+        self._processes.clear()
+        self._ready.clear()
+        self._is_stopping = True
+        self.clock.detach(self)
+        self._loop = None
+        return [task for task in tasks if not task.done()]
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -159,6 +210,19 @@ class Runtime:
     async def settle(self) -> None:
         """Wait until no process has anything left to do at the present time of the clock."""
         await wait_until_settled([self])
+
+    def processes(self) -> list[Process]:
+        """The processes that live here, oldest first."""
+        return list(self._processes.values())
+
+    def inspect(self) -> list[ProcessView]:
+        """Every process with its state and how much waits in its mailbox, in order of spawning."""
+        return [
+            ProcessView(
+                id, process._state.value, len(process._mailbox or ()), process._busy is not None
+            )
+            for id, process in self._processes.items()
+        ]
 
     @property
     def activity(self) -> int:
@@ -193,7 +257,7 @@ class Runtime:
         process._runtime = self
         process._state = ProcessState.LIVE
         self._processes[id] = process
-        self.enqueue(process, _INITIALIZE)
+        self._make_ready(process)
         return process._pid
 
     def _generate_id(self, prefix: str) -> str:
@@ -219,8 +283,6 @@ class Runtime:
             process._mailbox = mailbox = deque()
         if not inject:
             mailbox.append(_TERMINATE)
-        elif mailbox and mailbox[0] is _INITIALIZE:
-            mailbox.insert(1, _TERMINATE)  # finalize may rely on initialize
         else:
             mailbox.appendleft(_TERMINATE)
             busy = process._busy
@@ -283,9 +345,10 @@ class Runtime:
         *,
         sender: PID = PID.EMPTY,
         codec: Codec | None = None,
+        headers: Headers | None = None,
     ) -> None:
         """Send from outside any process."""
-        self.send(sender, to, message, body, codec)
+        self.send(sender, to, message, body, codec, headers)
 
     def send(
         self,
@@ -294,6 +357,7 @@ class Runtime:
         message: str | ProtobufMessage,
         body: Any = b"",
         codec: Codec | None = None,
+        headers: Headers | None = None,
     ) -> None:
         """Send at most once; what cannot be delivered is dropped and counted.
 
@@ -309,41 +373,122 @@ class Runtime:
                 body = bytes(memoryview(body))  # a copy of what it is now; TypeError if no bytes
         else:
             name, body = _encode_protobuf(message)
+        if self._observer is not None:
+            headers = self._observer.sending(sender, to, name, headers)
         if to.port == self._port and to.ip == self._ip:
-            self.deliver(to.id, name, sender, body)
+            self.deliver(to.id, name, sender, body, headers)
         elif not to.is_empty:
-            self._transport.send(sender, to, name, body)
+            self._transport.send(sender, to, name, body, headers)
 
-    def deliver(self, to_id: str, name: str, sender: PID, body: bytes) -> bool:
-        """Put a message into the mailbox of a local process; False when there is none."""
+    async def flow(self, to: PID) -> None:
+        """Wait while too much is queued to ``to``: in its mailbox, or on the way to its runtime."""
+        if to.port == self._port and to.ip == self._ip:
+            process = self._processes.get(to.id)
+            if process is not None and _is_full(process):
+                emptied: asyncio.Future[None] = self._running_loop().create_future()
+                self.call_when_room(to.id, lambda: _complete(emptied))
+                await emptied
+        else:
+            while (written := self._transport.flow(to.address)) is not None:
+                await asyncio.shield(written)  # others wait for the same
+
+    def deliver(
+        self, to_id: str, name: str, sender: PID, body: bytes, headers: Headers | None = None
+    ) -> Delivery:
+        """Put a message into the mailbox of a local process, or complete the ask it answers."""
         process = self._processes.get(to_id)
         if process is None or process._state is not _LIVE:
-            self.dropped.no_process += 1
-            return False
+            if self._asks.answer(to_id, name, body):
+                return _ACCEPTED
+            self._bury(Reason.NO_PROCESS, to_id, name, sender)
+            return Delivery.NO_PROCESS
         mailbox = process._mailbox
         if mailbox is None:
             process._mailbox = mailbox = deque()
-        elif len(mailbox) >= MAILBOX_EVENTS_MAX:
-            self.dropped.mailbox_full += 1
-            return True  # at most once: accepted is not handled
-        mailbox.append(Message(name, sender, body))
+        elif len(mailbox) >= process._limit.events_max:
+            return self._deliver_to_full(process, mailbox, (name, sender, body, headers))
+        mailbox.append((name, sender, body, headers))
         if not process._is_queued:
             self._make_ready(process)
-        return True
+        return _ACCEPTED
+
+    def _deliver_to_full(
+        self, process: Process, mailbox: deque[Event], message: Message
+    ) -> Delivery:
+        name, sender, _, _ = message
+        match process._limit.when_full:
+            case WhenFull.WAIT:
+                mailbox.append(message)
+                return Delivery.ACCEPTED_FULL
+            case WhenFull.DROP:
+                self._bury(Reason.MAILBOX_FULL, process._pid.id, name, sender)
+                return _ACCEPTED  # at most once: accepted is not handled
+            case WhenFull.REFUSE:
+                self._bury(Reason.MAILBOX_FULL, process._pid.id, name, sender)
+                return Delivery.REFUSED
+
+    def call_when_room(self, to_id: str, resume: Callable[[], None]) -> None:
+        """Call ``resume`` once the mailbox of ``to_id`` is half empty, or the process gone."""
+        process = self._processes.get(to_id)
+        if process is None or not _is_full(process):
+            resume()
+        else:
+            self._room_waiters.setdefault(to_id, []).append(resume)
+
+    def _tell_room(self, process_id: str) -> None:
+        for resume in self._room_waiters.pop(process_id, ()):
+            resume()
+
+    def _bury(self, reason: Reason, to_id: str, name: str, sender: PID, detail: str = "") -> None:
+        letter = DeadLetter(self.clock.now_s(), reason, to_id, name, sender, detail)
+        self.dead_letters.add(letter)
+
+    async def ask(
+        self,
+        to: PID,
+        message: str | ProtobufMessage,
+        body: Any = b"",
+        *,
+        reply: str | type[Any],
+        codec: Codec | None = None,
+        headers: Headers | None = None,
+        timeout_s: float = ASK_TIMEOUT_S,
+    ) -> Any:
+        """Send a message and wait for its answer (see ``Process.ask``)."""
+        if to.address == self._address and to.id not in self._processes:
+            raise ProcessTerminated(f"{to} is gone: nobody can answer")
+        name, reply_codec = name_and_codec(reply, codec)
+        answer: asyncio.Future[Any] = self._running_loop().create_future()
+        id = self._asks.open(Ask(name, reply_codec, answer))
+        timer = self.clock.call_later(timeout_s, _time_out, answer, to, timeout_s)
+        try:
+            self.send(PID(id, self._ip, self._port), to, message, body, codec, headers)
+            return await answer
+        finally:
+            timer.cancel()
+            answer.cancel()
 
     def dispatch(self, pid: PID, fn: Callable[..., Any], *args: Any) -> asyncio.Future[Any]:
         """Run ``fn(*args)`` in a local process, in its turn.
 
         Returns:
             A future of the result (of a coroutine function: of what it returns).
-            ``ProcessTerminated`` when the process is gone, or ends first.
+            ``ProcessTerminated`` when the process is gone, or ends first. ``Deadlock`` is raised
+            where a handler awaits it that the call itself would have to wait for.
         """
-        future: asyncio.Future[Any] = self._running_loop().create_future()
-        process = self._find(pid)
-        if process is None or process._state is not ProcessState.LIVE:
-            _fail(future, ProcessTerminated(f"{pid} is gone: {_name_of(fn)} was not run"))
-        else:
-            self.enqueue(process, Dispatch(fn, args, future))
+        loop = self._running_loop()
+        process = self._processes.get(pid.id)
+        if (
+            process is None
+            or process._state is not _LIVE
+            or pid.port != self._port
+            or pid.ip != self._ip
+        ):
+            gone: asyncio.Future[Any] = loop.create_future()
+            _fail(gone, ProcessTerminated(f"{pid} is gone: {_name_of(fn)} was not run"))
+            return gone
+        future = CallFuture(process, loop=loop)
+        self.enqueue(process, Dispatch(fn, args, future))
         return future
 
     def link(self, linker: Process, pid: PID, *, reconnect: bool = False) -> None:
@@ -361,6 +506,8 @@ class Runtime:
             self._tell_exited(pid)
         elif pid.address != self._address:
             self._transport.link(pid.address, reconnect=reconnect)
+            if self._death_notices is not None:
+                self._death_notices.ask_for(pid)
         elif pid.id not in self._processes:
             self._tell_exited(pid)
 
@@ -368,6 +515,10 @@ class Runtime:
         """Tell every linker of a PID at ``address``; called by the transport."""
         for linker_id, pid in self._links.take_address(address):
             self._enqueue_exited(linker_id, pid)
+
+    def process_ended(self, pid: PID) -> None:
+        """A remote process has ended, as its runtime tells (see ``actorproc.death_notices``)."""
+        self._tell_exited(pid)
 
     def _tell_exited(self, pid: PID) -> None:
         for linker_id in self._links.take_linkers(pid):
@@ -385,7 +536,9 @@ class Runtime:
         if process._state is ProcessState.GONE:
             coroutine.close()
             raise ProcessTerminated(f"{process._pid} is gone: it starts nothing more")
-        task = self._running_loop().create_task(coroutine)
+        context = copy_context()
+        context.run(busy_process.set, None)  # it goes on beside the handler that starts it
+        task = self._running_loop().create_task(coroutine, context=context)
         if process._tasks is None:
             process._tasks = {}
         process._tasks[task] = None
@@ -403,11 +556,16 @@ class Runtime:
 
     def open_http(self, connection: asyncio.Transport) -> asyncio.Protocol:
         """Serve one HTTP request on ``connection``; called by the transport."""
+        return self.http.connect(connection)
+
+    @property
+    def http(self) -> HttpFront:
+        """The HTTP side: realms, firewall and limits of ordinary requests."""
         if self._http_front is None:
             from actorproc.http_front import HttpFront  # brings in aiohttp
 
             self._http_front = HttpFront(self)
-        return self._http_front.connect(connection)
+        return self._http_front
 
     def request_http(
         self, id: str, path: str, request: web.Request
@@ -456,41 +614,102 @@ class Runtime:
 
     def _run(self, process: Process) -> int:
         """Serve some events of one process; returns how many."""
+        if not process._is_initialized:
+            self._initialize(process)
         mailbox = process._mailbox
-        if mailbox is None or process._state is not _LIVE:
-            return 0
+        if mailbox is None or not _may_serve(process):
+            return 1
         served = 0
-        event: Event = _INITIALIZE
+        event: Event = _TERMINATE
+        event_filter, observer = self.event_filter, self._observer
         try:
             while mailbox and served < PROCESS_EVENTS_MAX:
                 served += 1
                 event = mailbox.popleft()
-                if type(event) is Message:
+                if event_filter is not None and not event_filter(process, event):
+                    continue
+                if type(event) is tuple:
                     # Inlined, not a method: this is the path of every message.
+                    name, sender, body, headers = event
                     handlers = process._handlers
-                    installed = handlers.get(event.name) if handlers is not None else None
+                    installed = handlers.get(name) if handlers is not None else None
                     if installed is None:
-                        self._drop_unhandled(process, event)
+                        self._hand_on(process, event)
                         continue
-                    handler, decode = installed
-                    if decode is None:
-                        result = handler(event.sender, event.body)
+                    handler, decode, is_reentrant = installed
+                    if decode is not None or headers is not None or observer is not None:
+                        self._serve_message(process, event, installed)
                     else:
-                        result = self._decode_and_handle(process, event, handler, decode)
-                    if result is not None:
-                        self._after(process, result)
-                        if process._busy is not None:
-                            break
+                        result = handler(sender, body)
+                        if result is not None:
+                            self._after(process, result, is_reentrant)
+                    if process._busy is not None:
+                        break
                 else:
                     self._serve_other(process, event)
                     if process._busy is not None or process._state is not _LIVE:
                         break
         except (Exception, asyncio.CancelledError) as error:
-            self._crash(process, error, type(event).__name__)
+            self._crash(process, error, _kind_of(event))
         self._served += served
+        if self._room_waiters and len(mailbox) <= process._limit.events_max // 2:
+            self._tell_room(process._pid.id)
         if mailbox and process._state is _LIVE:
             self._make_ready(process)
         return served
+
+    def _initialize(self, process: Process) -> None:
+        # Not an event: an idle process has no mailbox yet.
+        process._is_initialized = True
+        self._served += 1
+        try:
+            self._after(process, process.initialize())  # type: ignore[func-returns-value]
+        except (Exception, asyncio.CancelledError) as error:
+            self._crash(process, error, "initialize")
+
+    def _serve_message(
+        self, process: Process, message: Message, installed: InstalledHandler
+    ) -> None:
+        """Serve a message that has to be decoded, carries headers, or is observed."""
+        name, sender, body, headers = message
+        handler, decode, is_reentrant = installed
+        value: Any = body
+        if decode is not None:
+            try:
+                value = decode(body)
+            except Exception as error:
+                self._drop_unparseable(process, message, error)
+                return
+        token = current_headers.set(headers)
+        try:
+            if self._observer is None:
+                self._after(process, handler(sender, value), is_reentrant)
+            else:
+                with self._observer.handling(process._pid, sender, name, headers):
+                    self._after(process, handler(sender, value), is_reentrant)
+        finally:
+            current_headers.reset(token)
+
+    def _hand_on(self, process: Process, message: Message) -> None:
+        """Give a message without handler to the delegate for its name, if there is one."""
+        name, sender, body, headers = message
+        to = process._delegates.get(name) if process._delegates is not None else None
+        if to is not None:
+            self.send(sender, to, name, body, None, headers)
+        else:
+            self._bury(Reason.NO_HANDLER, process._pid.id, name, sender)
+
+    def _drop_unparseable(self, process: Process, message: Message, error: Exception) -> None:
+        name, sender, _, _ = message
+        reason = error.reason if isinstance(error, PeerProtocolError) else str(error) or repr(error)
+        self._bury(Reason.UNPARSEABLE, process._pid.id, name, sender, reason)
+        logger.warning(
+            "%s dropped message %s from %s: its body is not valid: %s",
+            process._pid,
+            name,
+            sender,
+            reason,
+        )
 
     def _serve_other(self, process: Process, event: Event) -> None:
         match event:
@@ -500,41 +719,10 @@ class Runtime:
                 self._after(process, process.exited(pid))  # type: ignore[func-returns-value]
             case Http():
                 self._serve_http(process, event)
-            case Initialize():
-                self._after(process, process.initialize())  # type: ignore[func-returns-value]
             case Terminate():
                 self._begin_termination(process)
-            case Message():
-                pass  # served by _run itself
-
-    def _decode_and_handle(
-        self,
-        process: Process,
-        message: Message,
-        handler: MessageHandler,
-        decode: Callable[[bytes], Any],
-    ) -> object:
-        try:
-            body = decode(message.body)
-        except Exception as error:
-            self._drop_unparseable(process, message, error)
-            return None
-        return handler(message.sender, body)
-
-    def _drop_unhandled(self, process: Process, message: Message) -> None:
-        self.dropped.no_handler += 1
-        logger.debug("%s has no handler for %s", process._pid, message.name)
-
-    def _drop_unparseable(self, process: Process, message: Message, error: Exception) -> None:
-        self.dropped.unparseable += 1
-        reason = error.reason if isinstance(error, PeerProtocolError) else str(error) or repr(error)
-        logger.warning(
-            "%s dropped message %s from %s: its body is not valid: %s",
-            process._pid,
-            message.name,
-            message.sender,
-            reason,
-        )
+            case tuple():
+                pass  # messages are served by _run itself
 
     def _serve_dispatch(self, process: Process, event: Dispatch) -> None:
         future = event.future
@@ -587,9 +775,13 @@ class Runtime:
         task.add_done_callback(ended)
         event.future.add_done_callback(lambda _: task.cancel())
 
-    def _after(self, process: Process, result: object) -> None:
-        """Give a handler that must wait a task of its own; its process serves nothing meanwhile."""
-        if type(result) is CoroutineType:
+    def _after(self, process: Process, result: object, is_reentrant: bool = False) -> None:
+        """Give a handler that must wait a task; unless reentrant, its process waits with it."""
+        if type(result) is not CoroutineType:
+            return
+        if is_reentrant:
+            _ = self.start_task(process, result)
+        else:
             self._wait_for(process, result)
 
     def _wait_for(
@@ -598,7 +790,9 @@ class Runtime:
         coroutine: Coroutine[Any, Any, Any],
         future: asyncio.Future[Any] | None = None,
     ) -> None:
-        task = self._running_loop().create_task(coroutine)
+        context = copy_context()
+        context.run(busy_process.set, process)
+        task = self._running_loop().create_task(coroutine, context=context)
         process._busy = task
 
         def done(task: asyncio.Task[Any]) -> None:
@@ -621,6 +815,7 @@ class Runtime:
             logger.error("%s failed in %s while it ended", process._pid, where, exc_info=error)
             return
         logger.error("process %s ended by an exception in %s", process._pid, where, exc_info=error)
+        process.failure = error
         self._begin_termination(process)
 
     def _begin_termination(self, process: Process) -> None:
@@ -665,14 +860,39 @@ class Runtime:
                 waiter.set_result(None)
 
     def _abandon_queued(self, process: Process) -> None:
+        self._tell_room(process._pid.id)
         for event in process._mailbox or ():
-            if isinstance(event, Dispatch | Http) and event.future is not None:
+            if isinstance(event, tuple):
+                self._bury(Reason.PROCESS_ENDED, process._pid.id, event[0], event[1])
+            elif isinstance(event, Dispatch | Http) and event.future is not None:
                 _fail(event.future, ProcessTerminated(f"{process._pid} ended"))
         process._mailbox = None
 
 
 def _encode_protobuf(message: Any) -> tuple[str, bytes]:
     return message.DESCRIPTOR.full_name, encode_protobuf(message)
+
+
+def _may_serve(process: Process) -> bool:
+    return process._state is _LIVE and process._busy is None
+
+
+def _is_full(process: Process) -> bool:
+    return process._mailbox is not None and len(process._mailbox) >= process._limit.events_max
+
+
+def _kind_of(event: Event) -> str:
+    return f"message {event[0]}" if isinstance(event, tuple) else type(event).__name__
+
+
+def _complete(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
+
+
+def _time_out(answer: asyncio.Future[Any], to: PID, timeout_s: float) -> None:
+    if not answer.done():
+        answer.set_exception(TimeoutError(f"no answer from {to} within {timeout_s:g} s"))
 
 
 def _fail(future: asyncio.Future[Any], error: BaseException) -> None:
@@ -712,7 +932,7 @@ def _name_of(fn: Callable[..., Any]) -> str:
 
 
 _LIVE: Final = ProcessState.LIVE  # looked up for every message
-_INITIALIZE: Final = Initialize()
+_ACCEPTED: Final = Delivery.ACCEPTED
 _TERMINATE: Final = Terminate()
 
-__all__ = ["MAILBOX_EVENTS_MAX", "Dropped", "Runtime"]
+__all__ = ["Runtime"]

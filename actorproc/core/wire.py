@@ -19,7 +19,9 @@ from __future__ import annotations
 import re
 import sys
 import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import Final, Protocol
 from urllib.parse import unquote_to_bytes
 
@@ -37,11 +39,19 @@ REMEMBERED_HEADS_MAX: Final = 4096  # per transport; forgotten all at once when 
 REMEMBERED_HEAD_BYTES_MAX: Final = 2048  # longer heads are parsed every time
 REMEMBERED_SIZES_MAX: Final = 4096
 
+# Headers that travel with a message: an extension, which libprocess ignores.
+TRACE_HEADERS: Final = ("traceparent", "tracestate", "baggage")
+EXTENSION_PREFIX: Final = "actorproc-"
+MESSAGE_HEADERS_MAX: Final = 16
+HEADER_VALUE_CHARS_MAX: Final = 1024
+
 _CHUNKED_END: Final = b"\r\n0\r\n\r\n"
 _CHUNK_LINE: Final = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(;[^\r\n]*)?", re.ASCII)
 _UNSENDABLE: Final = re.compile(r"[\x00-\x20\x7f]")  # on the request line
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")  # in a header
 _ASCII_ONLY: Final = bytes(range(128)) + b"x" * 128
+_HEADER_NAME: Final = re.compile(r"[a-z0-9-]+", re.ASCII)
+_TLS_HELLO: Final = b"\x16\x03"
 _BAD_ESCAPE: Final = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 
 
@@ -68,7 +78,7 @@ def encode_head(sender: PID, to: PID, name: str) -> tuple[bytes, bytes]:
         f"User-Agent: libprocess/{sender}\r\n"
         f"Libprocess-From: {sender}\r\n"
         "Connection: Keep-Alive\r\n"
-        f"Host: {to.ip}:{to.port}\r\n"
+        f"Host: {to.address}\r\n"
     )
     try:
         # What was received as bytes that are not UTF-8 leaves as the same bytes.
@@ -78,12 +88,43 @@ def encode_head(sender: PID, to: PID, name: str) -> tuple[bytes, bytes]:
     return head + b"Transfer-Encoding: chunked\r\n\r\n", head + b"\r\n"
 
 
-def encode_message(sender: PID, to: PID, name: str, body: bytes) -> bytes:
-    """One message as libprocess sends it, byte for byte."""
+def encode_message(
+    sender: PID, to: PID, name: str, body: bytes, headers: Mapping[str, str] | None = None
+) -> bytes:
+    """One message as libprocess sends it, byte for byte; ``headers`` are an extension.
+
+    Raises:
+        UnreachableId, ProtocolMisuse: as ``encode_head``; a header that may not travel.
+    """
     chunked_head, empty_head = encode_head(sender, to, name)
+    if headers:
+        extension = _encode_headers(headers)
+        chunked_head = chunked_head[:-2] + extension + b"\r\n"
+        empty_head = empty_head[:-2] + extension + b"\r\n"
     if not body:
         return empty_head
     return b"%b%x\r\n%b%b" % (chunked_head, len(body), body, _CHUNKED_END)
+
+
+def travels(name: str) -> bool:
+    """Whether a header of this (lower-case) name is carried with messages."""
+    return name in TRACE_HEADERS or name.startswith(EXTENSION_PREFIX)
+
+
+def _encode_headers(headers: Mapping[str, str]) -> bytes:
+    if len(headers) > MESSAGE_HEADERS_MAX:
+        raise ProtocolMisuse(f"more than {MESSAGE_HEADERS_MAX} headers on one message")
+    lines = []
+    for name, value in headers.items():
+        if not travels(name) or not _HEADER_NAME.fullmatch(name):
+            raise ProtocolMisuse(
+                f"header {name!r}: only {', '.join(TRACE_HEADERS)} and names that begin with "
+                f"{EXTENSION_PREFIX!r} travel with messages"
+            )
+        if _CONTROL.search(value) or not value.isascii() or len(value) > HEADER_VALUE_CHARS_MAX:
+            raise ProtocolMisuse(f"header {name}: value must be short printable ASCII")
+        lines.append(f"{name}: {value}\r\n")
+    return "".join(lines).encode()
 
 
 class MessageEncoder:
@@ -126,6 +167,7 @@ class RequestHead:
         body_bytes: announced length of the body; 0 when none or chunked.
         is_gzipped: the body of a message must be decompressed.
         has_host: a Host header is present.
+        headers: what travels with a message beside its body, or None.
     """
 
     raw: bytes
@@ -140,6 +182,7 @@ class RequestHead:
     body_bytes: int
     is_gzipped: bool
     has_host: bool
+    headers: Mapping[str, str] | None = None
 
 
 class RequestSink(Protocol):
@@ -172,7 +215,8 @@ class HeadMemory:
         head = self.heads.get(raw)
         if head is None:
             head = parse_head(raw)
-            if len(raw) <= REMEMBERED_HEAD_BYTES_MAX:
+            # Only what is likely to come again: heads of messages without headers of their own.
+            if head.is_message and head.headers is None and len(raw) <= REMEMBERED_HEAD_BYTES_MAX:
                 if len(self.heads) >= REMEMBERED_HEADS_MAX:
                     self.heads.clear()
                 self.heads[raw] = head
@@ -249,7 +293,21 @@ def parse_head(raw: bytes) -> RequestHead:
         body_bytes=0 if is_chunked else _content_length(headers),
         is_gzipped=headers.get(b"content-encoding", b"").strip().lower() == b"gzip",
         has_host=b"host" in headers,
+        headers=_message_headers(headers) if is_message else None,
     )
+
+
+def _message_headers(headers: dict[bytes, bytes]) -> Mapping[str, str] | None:
+    """The headers that travel with a message; too many or too long ones are left out."""
+    found = {
+        name.decode(): value.decode()
+        for name, value in headers.items()
+        if name.isascii()
+        and travels(name.decode())
+        and value.isascii()
+        and len(value) <= HEADER_VALUE_CHARS_MAX
+    }
+    return dict(islice(found.items(), MESSAGE_HEADERS_MAX)) if found else None
 
 
 def _keeps_alive(version: str, headers: dict[bytes, bytes]) -> bool:
@@ -342,11 +400,12 @@ class _SizedBody(_Body):
 class _ChunkedBody(_Body):
     """A body in chunks: extensions are skipped, trailers refused (as libprocess)."""
 
-    __slots__ = ("_left", "_line", "_memory", "_state")
+    __slots__ = ("_left", "_line", "_line_bytes_max", "_memory", "_state")
 
-    def __init__(self, memory: HeadMemory, limit: int) -> None:
+    def __init__(self, memory: HeadMemory, limit: int, line_bytes_max: int) -> None:
         super().__init__(limit)
         self._memory = memory
+        self._line_bytes_max = line_bytes_max
         self._state = "size"
         self._line = b""
         self._left = 0
@@ -382,12 +441,12 @@ class _ChunkedBody(_Body):
         stop = data.find(b"\n", pos)
         if stop < 0:
             self._line += data[pos:]
-            if len(self._line) > CHUNK_LINE_BYTES_MAX:
-                raise PeerProtocolError(f"chunk line longer than {CHUNK_LINE_BYTES_MAX}", 400)
+            if len(self._line) > self._line_bytes_max:
+                raise PeerProtocolError(f"chunk line longer than {self._line_bytes_max}", 400)
             return None, len(data)
         line = self._line + data[pos : stop + 1]
         self._line = b""
-        if not line.endswith(b"\r\n") or len(line) > CHUNK_LINE_BYTES_MAX:
+        if not line.endswith(b"\r\n") or len(line) > self._line_bytes_max:
             raise PeerProtocolError("failed to decode body: bad end of a chunk line", 400)
         return line[:-2], stop + 1
 
@@ -416,12 +475,23 @@ class RequestReader:
         self._sink = sink
         self._memory = memory
         self._message_bytes_max = message_bytes_max
+        self.chunk_line_bytes_max = CHUNK_LINE_BYTES_MAX
         self._held = b""  # an incomplete head
         self._scanned = 0  # how much of it holds no end
         self._predicted: RequestHead | None = None  # the last message's head
         self._head: RequestHead | None = None  # of the request whose body is being read
         self._body: _Body | None = None
         self._is_stopped = False
+
+    @property
+    def is_between_requests(self) -> bool:
+        """True when no request is half read."""
+        return self._body is None and not self._held
+
+    @property
+    def is_in_head(self) -> bool:
+        """True when a head is half read."""
+        return self._body is None and bool(self._held)
 
     def stop(self) -> None:
         """Take nothing more; the sink may call this while it is told of a request."""
@@ -484,6 +554,9 @@ class RequestReader:
         if length > HEAD_BYTES_MAX:
             raise PeerProtocolError(f"request head is larger than {HEAD_BYTES_MAX} bytes")
         if end < 0:
+            if data.startswith(_TLS_HELLO, pos):
+                # Who expects TLS here waits for an answer to its greeting, not for the end of it.
+                raise PeerProtocolError("request is not HTTP: it is TLS, this port is plain")
             self._held = data[pos:]
             self._scanned = length
             return len(data)
@@ -499,7 +572,7 @@ class RequestReader:
         if not head.is_message:
             self._sink.on_request(head)
         if head.is_chunked:
-            self._body = _ChunkedBody(self._memory, limit)
+            self._body = _ChunkedBody(self._memory, limit, self.chunk_line_bytes_max)
         elif head.body_bytes:
             self._body = _SizedBody(head.body_bytes, limit)
         else:
@@ -527,7 +600,7 @@ class RequestReader:
             return
         if head.is_gzipped:
             body = _gunzip(body, self._message_bytes_max)
-        elif (head.is_chunked or not head.body_bytes) and head.keep_alive:
+        elif (head.is_chunked or not head.body_bytes) and head.keep_alive and not head.headers:
             self._predicted = head
         self._sink.on_message(head, body)
 
@@ -562,4 +635,5 @@ __all__ = [
     "encode_head",
     "encode_message",
     "parse_head",
+    "travels",
 ]

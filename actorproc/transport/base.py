@@ -7,8 +7,11 @@ used; nothing is resent. Source: actor-runtime.md §1.8 to 1.10.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
+from actorproc.events import Headers
+from actorproc.mailbox import Delivery
 from actorproc.pid import PID, Address
 
 if TYPE_CHECKING:
@@ -18,8 +21,14 @@ if TYPE_CHECKING:
 class TransportHost(Protocol):
     """The runtime as its transport sees it. Calls are synchronous and return at once."""
 
-    def deliver(self, to_id: str, name: str, sender: PID, body: bytes) -> bool:
-        """Put a message into a local mailbox; False when no such process takes messages."""
+    def deliver(
+        self, to_id: str, name: str, sender: PID, body: bytes, headers: Headers | None = None
+    ) -> Delivery:
+        """Put a message into a local mailbox; the result says what the sender should do."""
+        ...
+
+    def call_when_room(self, to_id: str, resume: Callable[[], None]) -> None:
+        """Call ``resume`` once the mailbox of ``to_id`` has room again, or is gone."""
         ...
 
     def link_broken(self, address: Address) -> None:
@@ -51,12 +60,18 @@ class Transport(Protocol):
         """Send what is queued as far as that is possible at once, then close everything."""
         ...
 
-    def send(self, sender: PID, to: PID, name: str, body: bytes) -> None:
+    def send(
+        self, sender: PID, to: PID, name: str, body: bytes, headers: Headers | None = None
+    ) -> None:
         """Send at most once; never fails visibly."""
         ...
 
     def link(self, address: Address, *, reconnect: bool = False) -> None:
         """Keep a connection to ``address`` and report its loss once."""
+        ...
+
+    def flow(self, address: Address) -> asyncio.Future[None] | None:
+        """What to wait for before sending more to ``address``; None when there is room."""
         ...
 
     @property

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from actorproc.core.wire import MessageEncoder
 from actorproc.errors import BrokenTransport, UnreachableId
+from actorproc.events import Headers
 from actorproc.pid import PID, Address
 from actorproc.transport.base import TransportHost
 
@@ -28,6 +29,7 @@ class Envelope(NamedTuple):
     to: PID
     name: str
     body: bytes
+    headers: Headers | None = None
 
 
 MessageFilter = Callable[[Envelope], bool]
@@ -131,13 +133,18 @@ class InProcessTransport:
             self._host = None
             self._network.close(self)
 
-    def send(self, sender: PID, to: PID, name: str, body: bytes) -> None:
+    def send(
+        self, sender: PID, to: PID, name: str, body: bytes, headers: Headers | None = None
+    ) -> None:
         try:
             self._encoder.encode(sender, to, name, b"")  # what TCP cannot send is not sent here
         except UnreachableId as error:
             logger.warning("message %s from %s dropped: %s", name, sender, error)
             return
-        self._network.carry(self._address, Envelope(sender, to, name, body))
+        self._network.carry(self._address, Envelope(sender, to, name, body, headers))
+
+    def flow(self, address: Address) -> asyncio.Future[None] | None:
+        return None  # nothing is queued for longer than a turn of the loop
 
     def link(self, address: Address, *, reconnect: bool = False) -> None:
         self._links[address] = None
@@ -152,7 +159,8 @@ class InProcessTransport:
 
     def receive(self, envelope: Envelope) -> None:
         if self._host is not None:
-            self._host.deliver(envelope.to.id, envelope.name, envelope.sender, envelope.body)
+            sender, to, name, body, headers = envelope
+            self._host.deliver(to.id, name, sender, body, headers)
 
 
 __all__ = ["Envelope", "InProcessNetwork", "InProcessTransport"]

@@ -27,8 +27,8 @@ async def within(awaitable, within_s=DEADLINE_S):
 class Collector(Process):
     """Writes down every message of the given names, and whose end it hears of."""
 
-    def __init__(self, id="collector", names=("m",)):
-        super().__init__(id)
+    def __init__(self, id="collector", names=("m",), **options):
+        super().__init__(id, **options)
         self.names = names
         self.messages = []
         self.exits = []

@@ -50,9 +50,9 @@ class Library(Process):
         self.route("/stream", self.stream)
         self.route("/breaks", self.breaks)
         self.route("/large", self.large)
-        self.route("/ignores", self.ignores, methods=("POST",))
+        self.route("/ignores", self.ignores, methods=("POST",), stream=True)
         self.route("/close", self.close)
-        self.route("/streamed-body", self.streamed_body, methods=("POST",))
+        self.route("/streamed-body", self.streamed_body, methods=("POST",), stream=True)
 
     def name_of(self, text):
         async def handler(request):
@@ -202,7 +202,7 @@ async def test_methods(client, library):
             assert (answer.status, await answer.text()) == (200, "post")
     async with client.delete("/library/both") as answer:
         assert answer.status == 405
-        assert answer.headers["Allow"] == "GET,POST,PUT"
+        assert answer.headers["Allow"] == "GET,HEAD,POST,PUT"
     async with client.delete("/library/any") as answer:
         assert await answer.text() == "DELETE"
 
@@ -464,7 +464,7 @@ async def test_a_body_that_is_read_slowly_holds_the_sender_back(runtime, library
         await gate.wait()
         return web.Response(text=str(len(await request.read())))
 
-    library.route("/slow", slow, methods=("POST",))
+    library.route("/slow", slow, methods=("POST",), stream=True)
     async with connected(runtime) as (reader, writer):
         writer.write(b"POST /library/slow HTTP/1.1\r\nHost: x\r\nContent-Length: 30000000\r\n\r\n")
         writer.write(b"x" * 30_000_000 + get("/library/a"))

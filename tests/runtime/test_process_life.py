@@ -11,9 +11,11 @@ from actorproc import (
     PID,
     ClosedRuntime,
     IdTaken,
+    MailboxLimit,
     Process,
     ProcessTerminated,
     ProtocolMisuse,
+    Reason,
     Runtime,
     VirtualClock,
 )
@@ -201,7 +203,7 @@ async def test_028_calls_and_messages_to_the_gone(runtime):
     runtime.post(pid, "m", b"nobody")
     with pytest.raises(ProcessTerminated, match="was not run"):
         await runtime.dispatch(pid, print)
-    assert runtime.dropped.no_process == 1
+    assert runtime.dead_letters.counts[Reason.NO_PROCESS] == 1
 
 
 async def test_terminating_the_unknown_is_nothing(runtime):
@@ -736,7 +738,8 @@ async def test_messages_without_a_handler_or_process_are_counted(runtime):
     runtime.post(PID("nobody", "10.0.0.1", 5050), "m")
     runtime.post(PID.EMPTY, "m")
     await runtime.settle()
-    assert (runtime.dropped.no_handler, runtime.dropped.no_process) == (1, 1)
+    counts = runtime.dead_letters.counts
+    assert (counts[Reason.NO_HANDLER], counts[Reason.NO_PROCESS]) == (1, 1)
     assert process.messages == []
 
 
@@ -777,7 +780,7 @@ async def test_bodies_that_do_not_parse_are_counted_and_logged_with_name_and_sen
     runtime.post(pid, "msgpack", [1, None], codec=MSGPACK)
     await runtime.settle()
     assert process.messages == [mesos.FrameworkID(value="fw"), {"a": 1}, [1, None]]
-    assert runtime.dropped.unparseable == 4
+    assert runtime.dead_letters.counts[Reason.UNPARSEABLE] == 4
     said = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
     assert len(said) == 4
     assert all("s@10.0.0.3:1" in line for line in said)
@@ -795,16 +798,14 @@ async def test_bodies_that_do_not_parse_are_counted_and_logged_with_name_and_sen
         assert why in line
 
 
-async def test_a_full_mailbox_drops_and_counts(runtime, monkeypatch):
-    monkeypatch.setattr("actorproc.runtime.MAILBOX_EVENTS_MAX", 10)
-    process = Collector()
+async def test_a_full_mailbox_drops_and_counts(runtime):
+    process = Collector(mailbox=MailboxLimit(10))
     pid = runtime.spawn(process)
     for number in range(15):
         runtime.post(pid, "m", b"%d" % number)
     await runtime.settle()
-    # `initialize` stood in the mailbox too.
-    assert process.bodies == [b"%d" % number for number in range(9)]
-    assert runtime.dropped.mailbox_full == 6
+    assert process.bodies == [b"%d" % number for number in range(10)]
+    assert runtime.dead_letters.counts[Reason.MAILBOX_FULL] == 5
     runtime.post(pid, "m", b"again")
     await runtime.settle()
     assert process.bodies[-1] == b"again"

@@ -8,7 +8,7 @@ import socket
 import pytest
 import pytest_asyncio
 
-from actorproc import PID, Process, TcpLimits
+from actorproc import PID, Process, Reason, TcpLimits
 from actorproc.core.wire import encode_message
 from tests.runtime.raw import (
     AGENT,
@@ -152,7 +152,8 @@ async def test_033_unknown_id_is_404_unknown_name_is_202_and_the_connection_stay
         writer.write(post("/server/m", b"y"))
         assert (await read_answer(reader)).status == 202
     assert server.bodies == [b"y"]
-    assert (runtime.dropped.no_process, runtime.dropped.no_handler) == (1, 1)
+    counts = runtime.dead_letters.counts
+    assert (counts[Reason.NO_PROCESS], counts[Reason.NO_HANDLER]) == (1, 1)
 
 
 @pytest.mark.parametrize("sender", ["nonsense", "", "a@999999:1", "a b@127.0.0.1:1", "server@self"])

@@ -13,6 +13,8 @@ GOOD = [
     ("zürich@1.2.3.4:65535", ("zürich", "1.2.3.4", 65535)),
     ("scheduler-6f1e@host-1.example.org:0", ("scheduler-6f1e", "host-1.example.org", 0)),
     ("id@localhost:00080", ("id", "localhost", 80)),
+    ("id@[::1]:5051", ("id", "::1", 5051)),
+    ("@[2001:db8::7]:1", ("", "2001:db8::7", 1)),
 ]
 
 
@@ -34,7 +36,14 @@ def test_prints_what_it_was_parsed_from(text):
         ("master", "form", "id@ip:port"),
         ("master@", "address", "host:port"),
         ("master@10.0.0.1", "address", "host:port"),
-        ("x@[::1]:1", "host", "IPv4 address or a host name"),
+        ("x@::1:1", "host", "IPv4 address or a host name"),
+        ("x@[::1:1", "address", "host:port"),
+        ("x@[::1]1", "address", "host:port"),
+        ("x@[::g]:1", "host", "IPv6 address inside its brackets"),
+        ("x@[1.2.3.4]:1", "host", "IPv6 address inside its brackets"),
+        ("x@[fe80::1%eth0]:1", "host", "no zone"),
+        ("x@[::ffff:1.2.3.4]:1", "host", "written as IPv4: 1.2.3.4"),
+        ("x@[::1]:65536", "port", "0 to 65535"),
         ("x@:1", "host", "IPv4 address or a host name"),
         ("x@a b:1", "host", "IPv4 address or a host name"),
         ("x@y@1.2.3.4:1", "host", "IPv4 address or a host name"),
@@ -73,6 +82,8 @@ def test_id_is_the_text_before_the_first_at():
         (PID("", "1.2.3.4", 5), False, False),
         (PID("a", "1.2.3.4", 0), False, False),
         (PID("a", "0.0.0.0", 5), False, False),
+        (PID("a", "::1", 5), True, False),
+        (PID("a", "::", 5), False, False),
     ],
 )
 def test_truth_and_emptiness(pid, is_usable, is_empty):
@@ -80,9 +91,19 @@ def test_truth_and_emptiness(pid, is_usable, is_empty):
     assert pid.is_empty is is_empty
 
 
+def test_one_ip6_address_has_one_text():
+    # PIDs are compared as text.
+    pid = PID.parse("x@[0:0:0::0001]:7")
+    assert pid == PID("x", "::1", 7)
+    assert str(pid) == "x@[::1]:7"
+    assert str(pid.address) == "[::1]:7"
+    assert Address.parse("[::1]:7") == pid.address
+
+
 def test_the_empty_pid_prints_and_parses():
     assert str(PID.EMPTY) == "@0.0.0.0:0"
     assert PID.parse("@0.0.0.0:0") is PID.EMPTY
+    assert PID.parse("@[::]:0") is PID.EMPTY
 
 
 def test_equality_and_hash_use_id_ip_and_port():
@@ -102,6 +123,9 @@ def test_order_is_by_address_then_port_then_id():
         PID("a", "10.0.0.10", 2),
         PID("b", "10.0.0.10", 2),
         PID("a", "10.0.0.10", 10),
+        PID("a", "::9", 1),
+        PID("a", "::10", 1),
+        PID("a", "2001:db8::1", 1),
         PID("a", "a.example", 1),
     ]
     backwards = in_order[::-1]
