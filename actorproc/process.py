@@ -116,10 +116,10 @@ class Process:
         "__dict__",
         "_busy",
         "_delegates",
+        "_events_max",
         "_handlers",
         "_is_initialized",
         "_is_queued",
-        "_limit",
         "_mailbox",
         "_pid",
         "_prefix",
@@ -130,6 +130,7 @@ class Process:
         "_tasks",
         "_timers",
         "_waits_for",
+        "_when_full",
     )
 
     def __init__(
@@ -145,7 +146,8 @@ class Process:
         self._runtime: Home | None = None
         self._state = ProcessState.CONSTRUCTED
         self._mailbox: deque[Event] | None = None  # made with the first event: a deque is 760 bytes
-        self._limit = mailbox
+        self._events_max = mailbox.events_max
+        self._when_full = mailbox.when_full
         self._is_initialized = False
         self._is_queued = False
         self._busy: asyncio.Task[Any] | None = None  # of a handler that holds up the process

@@ -376,6 +376,15 @@ class Runtime:
         if self._observer is not None:
             headers = self._observer.sending(sender, to, name, headers)
         if to.port == self._port and to.ip == self._ip:
+            process = self._processes.get(to.id)
+            if process is not None and process._state is _LIVE:
+                # As ``deliver``, inlined: this is the path of every local message.
+                mailbox = process._mailbox
+                if mailbox is not None and len(mailbox) < process._events_max:
+                    mailbox.append((name, sender, body, headers))
+                    if not process._is_queued:
+                        self._make_ready(process)
+                    return
             self.deliver(to.id, name, sender, body, headers)
         elif not to.is_empty:
             self._transport.send(sender, to, name, body, headers)
@@ -405,7 +414,7 @@ class Runtime:
         mailbox = process._mailbox
         if mailbox is None:
             process._mailbox = mailbox = deque()
-        elif len(mailbox) >= process._limit.events_max:
+        elif len(mailbox) >= process._events_max:
             return self._deliver_to_full(process, mailbox, (name, sender, body, headers))
         mailbox.append((name, sender, body, headers))
         if not process._is_queued:
@@ -416,7 +425,7 @@ class Runtime:
         self, process: Process, mailbox: deque[Event], message: Message
     ) -> Delivery:
         name, sender, _, _ = message
-        match process._limit.when_full:
+        match process._when_full:
             case WhenFull.WAIT:
                 mailbox.append(message)
                 return Delivery.ACCEPTED_FULL
@@ -487,8 +496,17 @@ class Runtime:
             gone: asyncio.Future[Any] = loop.create_future()
             _fail(gone, ProcessTerminated(f"{pid} is gone: {_name_of(fn)} was not run"))
             return gone
-        future = CallFuture(process, loop=loop)
-        self.enqueue(process, Dispatch(fn, args, future))
+        future: asyncio.Future[Any]
+        if busy_process.get() is None:
+            future = loop.create_future()
+        else:  # only who holds up a process can wait in a circle
+            future = CallFuture(process, loop=loop)
+        mailbox = process._mailbox
+        if mailbox is None:
+            process._mailbox = mailbox = deque()
+        mailbox.append(Dispatch(fn, args, future))
+        if not process._is_queued:
+            self._make_ready(process)
         return future
 
     def link(self, linker: Process, pid: PID, *, reconnect: bool = False) -> None:
@@ -646,13 +664,16 @@ class Runtime:
                     if process._busy is not None:
                         break
                 else:
-                    self._serve_other(process, event)
+                    if type(event) is Dispatch:
+                        self._serve_dispatch(process, event)
+                    else:
+                        self._serve_other(process, event)
                     if process._busy is not None or process._state is not _LIVE:
                         break
         except (Exception, asyncio.CancelledError) as error:
             self._crash(process, error, _kind_of(event))
         self._served += served
-        if self._room_waiters and len(mailbox) <= process._limit.events_max // 2:
+        if self._room_waiters and len(mailbox) <= process._events_max // 2:
             self._tell_room(process._pid.id)
         if mailbox and process._state is _LIVE:
             self._make_ready(process)
@@ -713,16 +734,14 @@ class Runtime:
 
     def _serve_other(self, process: Process, event: Event) -> None:
         match event:
-            case Dispatch():
-                self._serve_dispatch(process, event)
             case Exited(pid=pid):
                 self._after(process, process.exited(pid))  # type: ignore[func-returns-value]
             case Http():
                 self._serve_http(process, event)
             case Terminate():
                 self._begin_termination(process)
-            case tuple():
-                pass  # messages are served by _run itself
+            case tuple() | Dispatch():
+                pass  # served by _run itself
 
     def _serve_dispatch(self, process: Process, event: Dispatch) -> None:
         future = event.future
@@ -737,7 +756,9 @@ class Runtime:
             # The caller gets the exception; it is the caller's to handle, the process lives on.
             _fail(future, error)
             return
-        if type(result) is CoroutineType:
+        if result is None:  # what most calls return; the checks below cost
+            future.set_result(None)
+        elif type(result) is CoroutineType:
             self._wait_for(process, result, future)
         elif isinstance(result, asyncio.Future):
             # As in libprocess, a returned future is linked to the caller's, and the next event
@@ -878,7 +899,7 @@ def _may_serve(process: Process) -> bool:
 
 
 def _is_full(process: Process) -> bool:
-    return process._mailbox is not None and len(process._mailbox) >= process._limit.events_max
+    return process._mailbox is not None and len(process._mailbox) >= process._events_max
 
 
 def _kind_of(event: Event) -> str:

@@ -10,12 +10,7 @@ Example::
 ``actorproc.metrics.prometheus`` stays out until it is asked for: it needs an extra package.
 """
 
-from actorproc.metrics.endpoint import (
-    RATE_LIMIT_DEFAULT,
-    InvalidRateLimit,
-    MetricsEndpoint,
-    RateLimit,
-)
+from actorproc.metrics.endpoint import RATE_LIMIT_DEFAULT, MetricsEndpoint
 from actorproc.metrics.kinds import (
     Counter,
     Metric,
@@ -38,7 +33,6 @@ __all__ = [
     "RATE_LIMIT_DEFAULT",
     "WINDOW_S_DEFAULT",
     "Counter",
-    "InvalidRateLimit",
     "Metric",
     "MetricFailed",
     "MetricKind",
@@ -47,7 +41,6 @@ __all__ = [
     "MetricsRegistry",
     "PullGauge",
     "PushGauge",
-    "RateLimit",
     "Reading",
     "Statistics",
     "TimeSeries",

@@ -13,12 +13,11 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Final
 
-from actorproc.errors import ActorprocError
+from actorproc.environment import RateLimit
 from actorproc.metrics.kinds import is_number
 from actorproc.metrics.registry import MetricsRegistry
 from actorproc.patterns.errors import LimitReached
@@ -29,7 +28,6 @@ from actorproc.times import Duration, InvalidTime
 if TYPE_CHECKING:
     from aiohttp import web
 
-RATE_LIMIT_VARIABLE: Final = "LIBPROCESS_METRICS_SNAPSHOT_ENDPOINT_RATE_LIMIT"
 REQUESTS_WAITING_MAX: Final = 1_000  # for their turn; more are refused with 503
 REQUESTS_READING_MAX: Final = 100  # waiting for gauges; more are refused with 503
 SNAPSHOT_TIMEOUT_S_MAX: Final = 60.0  # also when none was asked for: clients leave unnoticed
@@ -37,53 +35,8 @@ PROMETHEUS_TIMEOUT_S: Final = 10.0  # one silent gauge must not cost a server al
 CALLBACK_CHARS_MAX: Final = 128
 
 _CALLBACK = re.compile(r"[A-Za-z_$][\w$]*(?:\.[A-Za-z_$][\w$]*)*", re.ASCII)
-_RATE_LIMIT = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)/(.+)", re.ASCII)
 _HEADERS = {"X-Content-Type-Options": "nosniff"}
 _PROMETHEUS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-
-
-class InvalidRateLimit(ActorprocError, ValueError):
-    """Text that is not a rate limit."""
-
-
-@dataclass(frozen=True, slots=True)
-class RateLimit:
-    """``permits`` requests in ``per_s`` seconds, both above 0."""
-
-    permits: float
-    per_s: float
-
-    @classmethod
-    def parse(cls, text: str) -> Self | None:
-        """Read ``N/duration``, for example ``2/1secs``; empty text means no limit.
-
-        Raises:
-            InvalidRateLimit: anything else, or a number or duration of 0.
-        """
-        if not text:
-            return None
-        match = _RATE_LIMIT.fullmatch(text)
-        if match is None:
-            raise InvalidRateLimit(f"rate limit: {text!r} must be like 2/1secs")
-        try:
-            permits, per_s = float(match[1]), Duration.parse(match[2]).s
-        except InvalidTime as error:
-            raise InvalidRateLimit(f"rate limit: {text!r}: {error}") from error
-        if permits <= 0 or per_s <= 0:
-            raise InvalidRateLimit(f"rate limit: {text!r}: number and duration must be above 0")
-        return cls(permits, per_s)
-
-    @classmethod
-    def from_environment(cls, environ: Mapping[str, str]) -> RateLimit | None:
-        """What ``LIBPROCESS_METRICS_SNAPSHOT_ENDPOINT_RATE_LIMIT`` says, else ``2/1secs``.
-
-        Raises:
-            InvalidRateLimit: see `parse`.
-        """
-        for name, text in environ.items():
-            if name.upper() == RATE_LIMIT_VARIABLE:
-                return cls.parse(text)
-        return RATE_LIMIT_DEFAULT
 
 
 RATE_LIMIT_DEFAULT: Final = RateLimit(2, 1.0)
@@ -94,13 +47,20 @@ class MetricsEndpoint(Process):
 
     Args:
         registry: what to show.
-        rate_limit: of both paths together; None for no limit.
+        rate_limit: of both paths together; None for no limit. What the variable
+            ``LIBPROCESS_METRICS_SNAPSHOT_ENDPOINT_RATE_LIMIT`` says is in ``read_environment()``.
+        realm: who asks is found out by the authenticator of this realm; None asks nobody.
     """
 
     def __init__(
-        self, registry: MetricsRegistry, *, rate_limit: RateLimit | None = RATE_LIMIT_DEFAULT
+        self,
+        registry: MetricsRegistry,
+        *,
+        rate_limit: RateLimit | None = RATE_LIMIT_DEFAULT,
+        realm: str | None = None,
     ) -> None:
         super().__init__("metrics")
+        self._realm = realm
         self._registry = registry
         self._rate_limit = rate_limit
         self._limiter: RateLimiter | None = None
@@ -108,12 +68,9 @@ class MetricsEndpoint(Process):
 
     def initialize(self) -> None:
         if self._rate_limit is not None:
-            limit = self._rate_limit
-            self._limiter = RateLimiter(
-                limit.permits, limit.per_s, self, waiting_max=REQUESTS_WAITING_MAX
-            )
-        self.route("/snapshot", self._snapshot, help=SNAPSHOT_HELP)
-        self.route("/prometheus", self._prometheus, help=PROMETHEUS_HELP)
+            self._limiter = RateLimiter(*self._rate_limit, self, waiting_max=REQUESTS_WAITING_MAX)
+        self.route("/snapshot", self._snapshot, help=SNAPSHOT_HELP, realm=self._realm)
+        self.route("/prometheus", self._prometheus, help=PROMETHEUS_HELP, realm=self._realm)
 
     async def _snapshot(self, request: web.Request) -> web.StreamResponse:
         from aiohttp import web
@@ -210,11 +167,8 @@ PROMETHEUS_HELP: Final = """All metrics in the text format of Prometheus.
 __all__ = [
     "PROMETHEUS_TIMEOUT_S",
     "RATE_LIMIT_DEFAULT",
-    "RATE_LIMIT_VARIABLE",
     "REQUESTS_READING_MAX",
     "REQUESTS_WAITING_MAX",
     "SNAPSHOT_TIMEOUT_S_MAX",
-    "InvalidRateLimit",
     "MetricsEndpoint",
-    "RateLimit",
 ]

@@ -18,7 +18,6 @@ from actorproc.os_processes.start import (
     StartOptions,
     Stream,
     Subprocess,
-    child_environment,
     start,
     start_shell,
 )
@@ -36,7 +35,6 @@ __all__ = [
     "StartOptions",
     "Stream",
     "Subprocess",
-    "child_environment",
     "kill_tree",
     "start",
     "start_shell",

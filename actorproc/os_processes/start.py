@@ -28,6 +28,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
+from actorproc.environment import child_environment
 from actorproc.errors import ActorprocError, ProtocolMisuse
 from actorproc.io.descriptors import read_all
 from actorproc.os_processes.reaper import Reaper, child_exit
@@ -69,7 +70,8 @@ class StartOptions:
         stdin: read from here; a path is opened for reading.
         stdout: written to here; a path is opened for appending, and created.
         stderr: as ``stdout``.
-        env: the whole environment of the child; None for ours, made fit by `child_environment`.
+        env: the whole environment of the child; None for ours, but with a libprocess port
+            of its own (see ``actorproc.environment.child_environment``).
         directory: working directory; None for ours.
         new_session: make the child leader of a session of its own (setsid).
         keep_fds: descriptors that stay open in the child, with the same numbers; all others of ours
@@ -225,24 +227,6 @@ async def start_shell(
 ) -> Subprocess:
     """Start ``sh -c command`` (see `start`)."""
     return await start(["sh", "-c", command], options, executable="/bin/sh", reaper=reaper)
-
-
-def child_environment(inherited: Mapping[str, str]) -> dict[str, str]:
-    """An environment for children that speak libprocess: they must not take their parent's port.
-
-    Keeps everything, except that ``LIBPROCESS_PORT`` becomes 0 (any free one) and
-    ``LIBPROCESS_ADVERTISE_PORT`` goes. Names count without regard to case, as in libprocess.
-    """
-    environment = {}
-    for name, value in inherited.items():
-        match name.upper():
-            case "LIBPROCESS_PORT":
-                environment[name] = "0"
-            case "LIBPROCESS_ADVERTISE_PORT":
-                pass
-            case _:
-                environment[name] = value
-    return environment
 
 
 class _Descriptors:
@@ -450,7 +434,6 @@ __all__ = [
     "StartOptions",
     "Stream",
     "Subprocess",
-    "child_environment",
     "start",
     "start_shell",
 ]

@@ -878,6 +878,7 @@ def shuffle_processes(runtime: Runtime, rng: random.Random) -> None:
 __all__ = [
     "FLOW_MESSAGES",
     "PIPE_MESSAGES_MAX",
+    "PORT",
     "ConnectionState",
     "MakeRuntime",
     "Setup",

@@ -22,7 +22,6 @@ from actorproc.os_processes import (
     Reaper,
     StartFailed,
     StartOptions,
-    child_environment,
     start,
     start_shell,
 )
@@ -239,13 +238,6 @@ async def test_our_environment_without_our_port(monkeypatch):
     assert seen["LIBPROCESS_PORT"] == "0"
     assert seen["LIBPROCESS_IP"] == "127.0.0.1"
     assert "LIBPROCESS_ADVERTISE_PORT" not in seen
-
-
-async def test_names_of_libprocess_count_without_regard_to_case():
-    assert child_environment({"libprocess_port": "1", "A": "b"}) == {
-        "libprocess_port": "0",
-        "A": "b",
-    }
 
 
 async def test_directory_and_session(tmp_path):

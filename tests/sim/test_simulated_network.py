@@ -205,15 +205,15 @@ class Adder(Process):
 
 def play_counter(seed, forgets=False):
     async def main(sim):
-        disks = [{"seen": {}, "total": 0}, {"done": 0}, {"done": 0}]
+        counted, *added = [{"seen": {}, "total": 0}, {"done": 0}, {"done": 0}]
         counter = PID("counter", *ADDRESSES[0])
-        await sim.boot(*ADDRESSES[0], lambda each: each.spawn(Counter(disks[0], forgets)))
-        for address, disk in zip(ADDRESSES[1:], disks[1:], strict=True):
+        await sim.boot(*ADDRESSES[0], lambda each: each.spawn(Counter(counted, forgets)))
+        for address, disk in zip(ADDRESSES[1:], added, strict=True):
             await sim.boot(*address, lambda each, disk=disk: each.spawn(Adder(disk, counter)))
         sim.network.schedule(random_plan(sim))
         await asyncio.sleep(FAULTS_S + 600.0)
-        assert [disk["done"] for disk in disks[1:]] == [30, 30]
-        assert disks[0]["total"] == 60
+        assert [disk["done"] for disk in added] == [30, 30]
+        assert counted["total"] == 60
 
     run_simulation(main, seed, conditions=ROUGH)
 

@@ -19,7 +19,7 @@ from actorproc.http import (
     encode_jwt,
     principal_of,
 )
-from tests.runtime.raw import connected, get, read_answer, read_answers
+from tests.runtime.raw import connected, get, read_answer, read_answers, reset_on_close
 from tests.runtime.support import eventually
 
 pytestmark = pytest.mark.asyncio
@@ -273,6 +273,7 @@ async def test_b109_a_client_that_goes_away_holds_up_nobody(runtime, vault):
         await eventually(lambda: authenticator.seen == ["1"])
         writer2.write(get("/vault/outside?n=2"))
         await eventually(lambda: len(vault._tasks) == 2)
+        reset_on_close(writer)
         writer.transport.abort()
         assert (await read_answer(reader2)).status == 200
     assert vault.order == ["2"]

@@ -10,12 +10,13 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from actorproc import VirtualClock
+from actorproc.environment import read_environment
+from actorproc.http.auth import BasicAuthenticator
+from actorproc.http.endpoints import install_endpoints
 from actorproc.metrics import (
     RATE_LIMIT_DEFAULT,
-    InvalidRateLimit,
     MetricsEndpoint,
     MetricsRegistry,
-    RateLimit,
 )
 from actorproc.metrics import endpoint as endpoint_module
 from actorproc.metrics.endpoint import SNAPSHOT_TIMEOUT_S_MAX
@@ -163,25 +164,24 @@ async def test_readers_beyond_the_limit_are_refused(monkeypatch):
         assert (await page.get("/metrics/snapshot"))[0] == 200
 
 
-@pytest.mark.parametrize(
-    ("text", "limit"),
-    [
-        ("2/1secs", RateLimit(2, 1)),
-        ("0.5/100ms", RateLimit(0.5, 0.1)),
-        ("", None),
-    ],
-)
-async def test_rate_limits_are_read(text, limit):
-    assert RateLimit.parse(text) == limit
-    name = "libprocess_METRICS_SNAPSHOT_ENDPOINT_RATE_LIMIT"
-    assert RateLimit.from_environment({name: text}) == limit
-    assert RateLimit.from_environment({}) == RateLimit(2, 1)
+async def test_the_rate_limit_comes_from_the_environment():
+    name = "LIBPROCESS_METRICS_SNAPSHOT_ENDPOINT_RATE_LIMIT"
+    limit = read_environment({name: "1/10secs"}).metrics_snapshot_endpoint_rate_limit
+    async with Page(rate_limit=limit) as page:
+        assert (await page.get("/metrics/snapshot"))[0] == 200
+        second = asyncio.ensure_future(page.get("/metrics/snapshot"))
+        await page.clock.advance(9.9)
+        assert not second.done()
+        await page.clock.advance(0.1)
+        assert (await second)[0] == 200
 
 
-@pytest.mark.parametrize("text", ["2", "2/", "/1secs", "0/1secs", "2/0secs", "-2/1secs", "2/1"])
-async def test_bad_rate_limits_are_refused(text):
-    with pytest.raises(InvalidRateLimit, match=re.escape(repr(text))):
-        RateLimit.parse(text)
+async def test_without_a_rate_limit_nobody_waits():
+    name = "LIBPROCESS_METRICS_SNAPSHOT_ENDPOINT_RATE_LIMIT"
+    limit = read_environment({name: ""}).metrics_snapshot_endpoint_rate_limit
+    async with Page(rate_limit=limit) as page:
+        for _ in range(5):
+            assert (await page.get("/metrics/snapshot"))[0] == 200
 
 
 # Prometheus.
@@ -253,3 +253,34 @@ async def test_a_text_in_a_name_cannot_break_the_page():
         page.metrics.counter('a"} 1\n# TYPE b counter\\')
         [name] = await families(page)
         assert re.fullmatch(r"[a-zA-Z0-9_]+", name)
+
+
+# Who may look.
+
+
+@pytest.mark.parametrize("path", ["/metrics/snapshot", "/metrics/prometheus"])
+async def test_b090_a_realm_with_an_authenticator_wants_credentials(path):
+    async with Page(realm="read-only") as page:
+        page.metrics.counter("a")
+        assert (await page.get(path))[0] == 200  # nobody is asked yet
+        authenticator = BasicAuthenticator("read-only", {"ann": "secret"})
+        page.runtime.http.realms.set_authenticator("read-only", authenticator)
+        assert (await page.get(path))[0] == 401
+        auth = aiohttp.BasicAuth("ann", "secret")
+        async with page.client.get(path, auth=auth) as response:
+            assert response.status == 200
+
+
+async def test_the_endpoint_is_plugged_in_with_the_others():
+    async with over_tcp() as runtime:
+        metrics = MetricsRegistry(runtime.clock)
+
+        def endpoint(runtime, options):
+            return MetricsEndpoint(metrics, realm=options.read_only_realm)
+
+        install_endpoints(runtime, more=[endpoint])
+        async with aiohttp.ClientSession() as client:
+            response = await within(client.get(f"http://{runtime.address}/metrics/snapshot"))
+            assert await response.json() == {}
+            response = await within(client.get(f"http://{runtime.address}/help/metrics/snapshot"))
+            assert "jsonp" in await response.text()

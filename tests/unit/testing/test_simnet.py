@@ -362,7 +362,7 @@ def test_an_orderly_end_is_heard_and_its_last_words_arrive():
 
 def test_nothing_runs_in_a_crashed_runtime():
     class Busy(Process):
-        async def initialize(self):
+        async def initialize(self):  # type: ignore[override]
             self.delay(2.0, story.append, "timer")
             self.runtime.clock.call_later(2.0, story.append, "bare timer")
             self.start_task(self.work())
@@ -498,7 +498,7 @@ def test_crashing_nobody_and_restarting_a_stranger():
 
 def test_on_an_ordinary_loop_a_crash_cancels_tasks():
     class Busy(Process):
-        async def initialize(self):
+        async def initialize(self):  # type: ignore[override]
             try:
                 await asyncio.Event().wait()
             except asyncio.CancelledError:
@@ -664,7 +664,7 @@ def test_a_random_plan_ends_with_all_well():
         restarted = [fault.address for fault in plan if isinstance(fault, Restart)]
         assert set(crashed) <= set(restarted)
         assert HealAll(10.0) in plan.faults
-    assert str(plan).count("\n") == len(plan.faults) - 1
+        assert str(plan).count("\n") == len(plan.faults) - 1
     with pytest.raises(ProtocolMisuse, match="addresses must be two or more"):
         FaultPlan.random(random.Random(1), [A], duration_s=1.0, faults=1)
     with pytest.raises(ProtocolMisuse, match="at_s must be 0 or more"):

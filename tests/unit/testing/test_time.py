@@ -81,7 +81,7 @@ def test_b017_settle_returns_when_everything_has_happened(play):
     class Busy(Collector):
         story: list[str]
 
-        async def initialize(self):
+        async def initialize(self):  # type: ignore[override]
             self.story = []
             await asyncio.sleep(0)
             self.story.append("slept in initialize")
@@ -124,7 +124,7 @@ def test_settle_on_a_simulated_loop_waits_for_any_chain_of_awaits():
     class Slow(Process):
         is_done = False
 
-        async def initialize(self):
+        async def initialize(self):  # type: ignore[override]
             for _ in range(300):  # far beyond the turns that an ordinary loop is watched for
                 await asyncio.sleep(0)
             self.is_done = True
