@@ -18,10 +18,10 @@ from aiohttp import HttpVersion11, web
 from actorproc.clock import Clock
 from actorproc.errors import ProtocolMisuse
 from actorproc.http.auth import Forbidden, Principal, Realms, Unauthorized
-from actorproc.http.deadline import within
 from actorproc.http.firewall import Firewall
 from actorproc.http.limits import HttpLimits
 from actorproc.http.responses import PipeResponse, compress
+from actorproc.patterns.timing import within
 from actorproc.routes import GATE
 
 logger = logging.getLogger(__name__)

@@ -48,13 +48,14 @@ class AnswerQueue:
     def __bool__(self) -> bool:
         return bool(self._queue)
 
-    def add(self, status: int, text: str = "") -> None:
-        """Owe a short answer: a status, and a text that says why."""
+    def add(self, status: int, text: str = "", count: int = 1) -> None:
+        """Owe short answers: a status, a text that says why, and how many of them."""
         last = self._last
         if last is not None and last.status == status and last.text == text:
-            last.count += 1
+            last.count += count
             return
         self._last = _Repeated(status, text)
+        self._last.count = count
         self._queue.append(self._last)
 
     def add_slow(self, answer: SlowAnswer) -> None:

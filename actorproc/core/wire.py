@@ -131,14 +131,16 @@ class MessageEncoder:
     """Encodes messages, remembering their heads."""
 
     def __init__(self) -> None:
-        self._heads: dict[tuple[PID, PID, str], tuple[bytes, bytes]] = {}
+        # By identity, which hashes faster than PIDs do; each entry keeps its PIDs alive, so that
+        # no other object can come to have their identity.
+        self._heads: dict[tuple[int, int, str], tuple[bytes, bytes, PID, PID]] = {}
 
     def encode(self, sender: PID, to: PID, name: str, body: bytes) -> bytes:
         """As ``encode_message``."""
-        key = (sender, to, name)
+        key = (id(sender), id(to), name)
         heads = self._heads.get(key)
         if heads is None:
-            heads = encode_head(sender, to, name)
+            heads = (*encode_head(sender, to, name), sender, to)
             if len(self._heads) >= REMEMBERED_HEADS_MAX:
                 self._heads.clear()
             self._heads[key] = heads
@@ -168,6 +170,7 @@ class RequestHead:
         is_gzipped: the body of a message must be decompressed.
         has_host: a Host header is present.
         headers: what travels with a message beside its body, or None.
+        is_plain: a message that can be addressed and whose answer is in no hurry.
     """
 
     raw: bytes
@@ -183,6 +186,7 @@ class RequestHead:
     is_gzipped: bool
     has_host: bool
     headers: Mapping[str, str] | None = None
+    is_plain: bool = False
 
 
 class RequestSink(Protocol):
@@ -280,6 +284,7 @@ def parse_head(raw: bytes) -> RequestHead:
         to_id, name, refused = _parse_message_target(target)
         claimed = from_header if from_header is not None else agent.removeprefix(b"libprocess/")
         sender = _parse_sender(claimed)
+    keep_alive = _keeps_alive(version, headers)
     return RequestHead(
         raw=raw,
         is_message=is_message,
@@ -288,12 +293,13 @@ def parse_head(raw: bytes) -> RequestHead:
         sender=sender,
         refused=refused,
         wants_answer_now=not is_libprocess_agent,
-        keep_alive=_keeps_alive(version, headers),
+        keep_alive=keep_alive,
         is_chunked=is_chunked,
         body_bytes=0 if is_chunked else _content_length(headers),
         is_gzipped=headers.get(b"content-encoding", b"").strip().lower() == b"gzip",
         has_host=b"host" in headers,
         headers=_message_headers(headers) if is_message else None,
+        is_plain=is_message and refused is None and keep_alive and is_libprocess_agent,
     )
 
 

@@ -27,7 +27,6 @@ from multidict import CIMultiDict, CIMultiDictProxy
 
 from actorproc.clock import Clock, RealClock
 from actorproc.errors import PeerProtocolError, ProtocolMisuse
-from actorproc.http.deadline import within
 from actorproc.http.errors import (
     BrokenConnection,
     BrokenPipe,
@@ -38,6 +37,7 @@ from actorproc.http.errors import (
 from actorproc.http.pipe import DRAINED_BYTES, Pipe, PipeReader
 from actorproc.http.response_reader import ResponseHead, ResponseReader
 from actorproc.http.url import UNIX_SCHEME, Url
+from actorproc.patterns.timing import within
 
 if TYPE_CHECKING:
     from ssl import SSLContext
@@ -262,7 +262,6 @@ class _Asked:
             if (self._head.header("Content-Encoding") or "").strip().lower() == "gzip" and body:
                 body = _gunzip(body, self._body_bytes_max)
             self.answer.set_result(_response(self._head, body))
-        self._connection = None
 
     def fail(self, error: Exception) -> None:
         if self.pipe is not None:
@@ -270,6 +269,10 @@ class _Asked:
         if not self.answer.done():
             self.answer.set_exception(error)
             self.answer.exception()  # whoever does not look at the answer is not warned about it
+        self.release()
+
+    def release(self) -> None:
+        """The answer is over: the connection closes if nobody else refers to it."""
         self._connection = None
 
 
@@ -424,7 +427,10 @@ class _ClientProtocol(asyncio.Protocol):
             self._wait_for(asked.pipe)
 
     def on_end(self) -> None:
-        self._asked.popleft().on_end()
+        asked = self._asked[0]
+        asked.on_end()
+        self._asked.popleft()
+        asked.release()
         if self._current is not None and not self._current.keeps_connection:
             self._end(BrokenConnection("the server closes the connection after an answer"))
         elif self._has_sent_last and not self._asked:
@@ -588,11 +594,9 @@ class Client:
         """
         if self._is_closed:
             raise ProtocolMisuse("the client is closed")
-        asking = self._ask(request, streamed)
-        if timeout_s is None:
-            return await asking
+        encode_request_head(request)  # what cannot be sent needs no connection
         try:
-            return await within(self._clock, timeout_s, asking)
+            return await within(self._clock, timeout_s, self._ask(request, streamed))
         except TimeoutError as error:
             raise ResponseTimeout(f"no answer from {request.url.authority}: {error}") from error
 

@@ -593,6 +593,9 @@ class SimulatedNetwork:
 
     def _lose(self, connection: _Connection) -> None:
         """The connection is useless; the sender hears after the way back."""
+        if connection.state is ConnectionState.CONNECTING and connection.arrival is not None:
+            connection.arrival.cancel()  # the handshake goes no further
+            connection.arrival = None
         connection.state = ConnectionState.LOST
         if connection.timeout is not None:
             connection.timeout.cancel()

@@ -592,6 +592,8 @@ class InboundConnection(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._reader = RequestReader(self, owner.heads, owner.limits.message_bytes_max)
         self._answers = AnswerQueue()
+        self._deliver = owner.host.deliver
+        self._accepted = 0  # messages of the read in hand whose 202 is not owed yet
         self._transport: asyncio.Transport | None = None
         self._slot: HttpSlot | None = None  # of the request being read
         self._slots: dict[HttpSlot, None] = {}  # of requests that are not answered
@@ -599,6 +601,7 @@ class InboundConnection(asyncio.Protocol):
         self._end_timer: asyncio.TimerHandle | None = None
         self._last_read_s = 0.0
         self._guard: Guard | None = None  # in hardened mode
+        self._is_trusting = not owner.requires_peer_ip_match and not owner.limits.hardened
         self._peer_ip = ""
         self._pipelined_max = PIPELINED_REQUESTS_MAX
         self._full_mailboxes = 0  # that messages from here went to and have no room yet
@@ -642,7 +645,10 @@ class InboundConnection(asyncio.Protocol):
         try:
             self._reader.feed(data)
         except PeerProtocolError as error:
+            self._owe_accepted()
             self.refuse(error)
+        else:
+            self._owe_accepted()
         if self._guard is not None:
             self._guard.fed(len(data), is_between_requests=self._reader.is_between_requests)
         self._last_read_s = self._loop.time()  # after the work: silence is measured from here
@@ -703,6 +709,32 @@ class InboundConnection(asyncio.Protocol):
     # What the reader calls.
 
     def on_message(self, head: RequestHead, body: bytes) -> None:
+        if not (self._is_trusting and head.is_plain):
+            self._on_unusual_message(head, body)
+            return
+        # The path of almost every message: its 202 is only counted, and owed after the read.
+        delivery = self._deliver(head.to_id, head.name, head.sender, body, head.headers)
+        if delivery is _ACCEPTED:
+            self._accepted += 1
+        else:
+            self._owe_accepted()
+            self._owner.counters.received += 1
+            self._answer_unusual(head.to_id, delivery)
+            self._answer_when_quiet()
+
+    def _owe_accepted(self) -> None:
+        if self._accepted:
+            self._owner.counters.received += self._accepted
+            self._answers.add(ACCEPTED, count=self._accepted)
+            self._accepted = 0
+            self._answer_when_quiet()
+
+    def _answer_when_quiet(self) -> None:
+        if self._quiet_timer is None:
+            self._quiet_timer = self._loop.call_later(QUIET_S, self._write_when_quiet)
+
+    def _on_unusual_message(self, head: RequestHead, body: bytes) -> None:
+        self._owe_accepted()
         if self._guard is not None:
             self._guard.check_head(head)
             self._guard.request_done()
@@ -713,18 +745,15 @@ class InboundConnection(asyncio.Protocol):
             self._owner.counters.refused_senders += 1
             self._answers.add(400, f"sender {head.sender} does not speak from {self._peer_ip}")
         else:
-            delivery = self._host.deliver(head.to_id, head.name, head.sender, body, head.headers)
-            if delivery is _ACCEPTED:
-                self._answers.add(ACCEPTED)
-            else:
-                self._answer_unusual(head.to_id, delivery)
+            delivery = self._deliver(head.to_id, head.name, head.sender, body, head.headers)
+            self._answer_unusual(head.to_id, delivery)
         if not head.keep_alive:
             self._serve_no_more()
             self._write_answers()
         elif head.wants_answer_now:
             self._write_answers()
-        elif self._quiet_timer is None:
-            self._quiet_timer = self._loop.call_later(QUIET_S, self._write_when_quiet)
+        else:
+            self._answer_when_quiet()
 
     def _answer_unusual(self, to_id: str, delivery: Delivery) -> None:
         match delivery:
@@ -744,6 +773,7 @@ class InboundConnection(asyncio.Protocol):
         self.regulate_reading()
 
     def on_request(self, head: RequestHead) -> None:
+        self._owe_accepted()
         if self._guard is not None:
             self._guard.check_head(head)
         slot = HttpSlot(self, head.keep_alive)
@@ -838,12 +868,12 @@ class InboundConnection(asyncio.Protocol):
         self._owner.counters.refused_connections += 1
         self._is_refused = True
         self._is_closing = True
+        if error.status is not None:
+            self._answers.add(error.status, error.reason)
         if self._slot is not None:
             # Its request is cut off: aiohttp cannot finish it.
             self._slot.lose(None)
             self._slot = None
-        if error.status is not None:
-            self._answers.add(error.status, error.reason)
         self._write_answers()
 
     @property

@@ -5,6 +5,8 @@ import asyncio
 import pytest
 import uvloop
 
+uvloop.new_event_loop().close()  # the first one opens a pipe that nobody closes
+
 
 @pytest.hookimpl(optionalhook=True)  # older versions of pytest-asyncio do without
 def pytest_asyncio_loop_factories(item):

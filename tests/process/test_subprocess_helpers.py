@@ -11,7 +11,6 @@ import threading
 
 import psutil
 import pytest
-import uvloop
 
 from actorproc import ProtocolMisuse, RealClock, VirtualClock
 from actorproc.io import read, read_all, write
@@ -30,8 +29,6 @@ from actorproc.os_processes.reaper import poll_interval_s
 from tests.waiting import until
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.process]
-
-uvloop.new_event_loop().close()  # the first one opens a pipe that it never closes
 
 PYTHON = [sys.executable, "-S", "-c"]
 

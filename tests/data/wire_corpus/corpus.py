@@ -10,20 +10,20 @@ A case in one of the ``*.txt`` files beside this one:
     = message server m a@127.0.0.1:1 ""
     = misaddressed 400
 
-``>`` is a line that ends with CRLF, ``>>`` bytes without an end of their own. In both, ``\\r \\n \\t
-\\\\`` and ``\\xNN`` stand for bytes, and ``{text*count}`` for a repetition. Outcomes, in their order:
+``>`` is a line that ends with CRLF, ``>>`` bytes without an end of their own. In both, ``\\r``,
+``\\n``, ``\\t``, ``\\\\`` and ``\\xNN`` stand for bytes, and ``{text*count}`` for a repetition.
+Outcomes, in their order:
 
     message ID NAME SENDER BODY   delivered; an empty ID or NAME is ``-``, the empty sender too
-    misaddressed STATUS           a message that is answered so in its turn; the connection goes on
+    misaddressed STATUS           a message answered so in its turn; the connection goes on
     request LINE                  an ordinary request, left to the HTTP side
-    ends                          the connection closes after the answer before; nothing behind counts
+    ends                          the connection closes after this answer; what follows is lost
     refused STATUS                the connection is closed after this answer
     closed                        it is closed without a word
     waits                         more bytes are expected
 """
 
 import re
-from ast import literal_eval
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -92,7 +92,7 @@ def _outcome_of(line):
     assert kind in _OUTCOMES, line
     if kind == "message":
         id, name, sender, body = rest.split(" ", 3)
-        sender = "@0.0.0.0:0" if sender == "-" else sender
+        sender = "@0.0.0.0:0" if sender == "-" else _text_of(sender)
         parts = [_text_of(id), _text_of(name), sender, _body_of(body)]
         return (kind, *parts)
     if kind in ("misaddressed", "refused"):
@@ -105,4 +105,5 @@ def _text_of(word):
 
 
 def _body_of(text):
-    return _bytes_of(literal_eval(f"r{text}"))
+    assert text[0] == text[-1] == '"', text
+    return _bytes_of(text[1:-1])

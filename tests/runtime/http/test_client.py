@@ -31,6 +31,7 @@ from actorproc.http import (
     request,
     request_delete,
 )
+from tests.runtime.raw import RawPeer
 from tests.runtime.support import eventually, over_tcp, within
 
 pytestmark = pytest.mark.asyncio
@@ -206,13 +207,12 @@ async def test_a_timeout_on_the_clock_of_the_client(runtime, base, one):
         await clock.advance(30.0)
         with pytest.raises(ResponseTimeout, match="30 s"):
             await within(waiting)
-    await eventually(lambda: not runtime._transport._inbound or not one._tasks or True)
 
 
 async def test_a_server_that_cannot_be_reached():
     async with answering() as (base, _):
         pass
-    with pytest.raises(BrokenConnection, match="cannot connect to 127.0.0.1"):
+    with pytest.raises(BrokenConnection, match="cannot connect to 127"):
         await within(get(base))
 
 
@@ -486,15 +486,12 @@ async def test_pipelined_requests_have_a_limit(base, one):
 
 async def test_connecting_has_a_limit():
     clock = VirtualClock()
-    listening = await asyncio.start_server(lambda reader, writer: None, "127.0.0.1", 0)
-    # TLS with somebody who says nothing.
-    port = listening.sockets[0].getsockname()[1]
-    connecting = asyncio.create_task(connect(f"https://127.0.0.1:{port}", clock=clock))
-    await eventually(lambda: clock._timers.next_deadline_s() == 30.0)
-    await clock.advance(30.0)
-    with pytest.raises(BrokenConnection, match="30 s"):
-        await within(connecting)
-    listening.close()
+    async with RawPeer() as silent:  # TLS with somebody who says nothing
+        connecting = asyncio.create_task(connect(f"https://{silent.address}", clock=clock))
+        await eventually(lambda: silent.connections and silent.connections[0].data)
+        await clock.advance(30.0)
+        with pytest.raises(BrokenConnection, match="30 s"):
+            await within(connecting)
 
 
 # Answers that are wrong.

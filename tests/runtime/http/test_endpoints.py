@@ -21,6 +21,7 @@ from actorproc.http import (
     HelpText,
     install_endpoints,
 )
+from actorproc.metrics import MetricsEndpoint, MetricsRegistry
 from tests.runtime.support import within
 
 pytestmark = pytest.mark.asyncio
@@ -41,18 +42,9 @@ class Library(Process):
         return web.Response(text="a book")
 
 
-class Snapshot(Process):
-    """An endpoint of somebody else."""
-
-    def __init__(self, realm):
-        super().__init__("metrics")
-        self.realm = realm
-
-    def initialize(self):
-        self.route("/snapshot", self.serve, realm=self.realm)
-
-    async def serve(self, request):
-        return web.json_response({})
+def metrics(runtime, options):
+    registry = MetricsRegistry(runtime.clock)
+    return MetricsEndpoint(registry, realm=options.read_only_realm)
 
 
 OPTIONS = EndpointOptions(
@@ -88,11 +80,7 @@ def clock():
 @pytest_asyncio.fixture
 async def site(clock):
     async with Runtime(TcpTransport(), clock=clock) as runtime, Client() as client:
-        install_endpoints(
-            runtime,
-            OPTIONS,
-            more=[lambda runtime, options: Snapshot(options.read_only_realm)],
-        )
+        install_endpoints(runtime, OPTIONS, more=[metrics])
         runtime.spawn(Library())
         await runtime.settle()
         yield Site(runtime, client)

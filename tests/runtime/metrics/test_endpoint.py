@@ -1,6 +1,7 @@
 """``/metrics`` over HTTP. Source: actor-runtime.md §7, behaviours 85 to 88; Prometheus."""
 
 import asyncio
+import base64
 import json
 import math
 import re
@@ -266,8 +267,9 @@ async def test_b090_a_realm_with_an_authenticator_wants_credentials(path):
         authenticator = BasicAuthenticator("read-only", {"ann": "secret"})
         page.runtime.http.realms.set_authenticator("read-only", authenticator)
         assert (await page.get(path))[0] == 401
-        auth = aiohttp.BasicAuth("ann", "secret")
-        async with page.client.get(path, auth=auth) as response:
+        credentials = base64.b64encode(b"ann:secret").decode()
+        headers = {"Authorization": f"Basic {credentials}"}
+        async with page.client.get(path, headers=headers) as response:
             assert response.status == 200
 
 
