@@ -11,7 +11,7 @@ SETUP_FILES := setup.cfg setup.py pyproject.toml tools/generate_protos.py \
 FAST_TESTS := $(wildcard tests/unit tests/property tests/scripts)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench venv clean
+.PHONY: help demo test check format bench soak venv clean
 
 help:
 	@echo 'make demo    a cluster of one master and two agents runs real work (needs no set-up)'
@@ -39,12 +39,15 @@ format: $(VENV)/.ready-to-develop
 	@$(BIN)/ruff check --quiet --fix-only
 	@$(BIN)/ruff format --quiet
 
+BENCHMARKS = messages actors launch
+
 bench: $(VENV)/.ready-to-develop
-	@for file in benchmarks/[a-z]*.py; do \
-		name=$$(basename $$file .py); \
-		grep -q '__main__' $$file || continue; \
+	@for name in $(BENCHMARKS); do \
 		echo "== $$name"; $(BIN)/python -m benchmarks.$$name $(ARGS) || exit 1; \
 	done
+
+soak: $(VENV)/.ready-to-develop
+	@$(BIN)/python -m benchmarks.soak $(ARGS)
 
 venv: $(VENV)/.ready-to-develop
 

@@ -11,6 +11,7 @@ import importlib.util
 import threading
 import time
 from collections.abc import Callable
+from typing import Any
 
 RING = 1000
 
@@ -22,7 +23,7 @@ def is_installed(name: str) -> bool:
 def pykka_asks(count: int) -> float:
     import pykka
 
-    class Echo(pykka.ThreadingActor):  # type: ignore[misc] # untyped base
+    class Echo(pykka.ThreadingActor):
         def on_receive(self, message: object) -> object:
             return message
 
@@ -40,7 +41,7 @@ def pykka_tells(count: int) -> float:
 
     done = threading.Event()
 
-    class Counter(pykka.ThreadingActor):  # type: ignore[misc]
+    class Counter(pykka.ThreadingActor):
         def __init__(self) -> None:
             super().__init__()
             self.left = count
@@ -65,17 +66,16 @@ def pykka_ring(hops: int) -> float:
 
     done = threading.Event()
 
-    class Node(pykka.ThreadingActor):  # type: ignore[misc]
-        following = None
+    class Node(pykka.ThreadingActor):
+        following: pykka.ActorRef[Any] | None = None
 
-        def on_receive(self, message: object) -> None:
-            if isinstance(message, int):
-                if message == 0:
-                    done.set()
-                elif self.following is not None:
-                    self.following.tell(message - 1)
-            else:
+        def on_receive(self, message: Any) -> None:
+            if not isinstance(message, int):
                 self.following = message
+            elif message == 0:
+                done.set()
+            elif self.following is not None:
+                self.following.tell(message - 1)
 
     nodes = [Node.start() for _ in range(RING)]
     for node, following in zip(nodes, nodes[1:] + nodes[:1], strict=True):
@@ -91,7 +91,7 @@ def pykka_ring(hops: int) -> float:
 def pykka_spawns(count: int) -> float:
     import pykka
 
-    class Idle(pykka.ThreadingActor):  # type: ignore[misc]
+    class Idle(pykka.ThreadingActor):
         pass
 
     start_s = time.perf_counter()
@@ -104,7 +104,7 @@ def pykka_spawns(count: int) -> float:
 def thespian_asks(count: int) -> float:
     from thespian.actors import Actor, ActorSystem
 
-    class Echo(Actor):  # type: ignore[misc]
+    class Echo(Actor):
         def receiveMessage(self, message: object, sender: object) -> None:
             self.send(sender, message)
 
@@ -125,7 +125,7 @@ def xoscar_asks(count: int) -> float:
 async def _xoscar_asks(count: int) -> float:
     import xoscar
 
-    class Echo(xoscar.Actor):  # type: ignore[misc]
+    class Echo(xoscar.Actor):
         def echo(self, value: int) -> int:
             return value
 

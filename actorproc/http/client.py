@@ -327,7 +327,7 @@ class _ClientProtocol(asyncio.Protocol):
         if self._closed_because is not None:
             asked.fail(self._closed_because)
         elif self._has_sent_last:
-            asked.fail(ClosedConnection("the request before was the last of its connection"))
+            asked.fail(ClosedConnection("the request before was the last of the connection"))
         elif len(self._asked) >= self._limits.pipelined_max:
             asked.fail(ClosedConnection(f"{len(self._asked)} requests wait for their answers"))
         else:

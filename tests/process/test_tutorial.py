@@ -7,19 +7,22 @@ standard error must not contain a traceback.
 
 import os
 import re
-import selectors
+import select
 import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs" / "tutorial.md").read_text(encoding="utf-8")
 PORT = "5051"
+STATUS = "status of the command: "
 COMMAND_S = 60.0
+ENDED_S = 3.0  # how long what ends by itself may take to do so
 
 pytestmark = pytest.mark.process
 
@@ -45,79 +48,64 @@ class Shell:
             "PYTHONUNBUFFERED": "1",  # as on a terminal
             "PYTHONPATH": str(ROOT),
         }
-        self.errors = directory / "stderr"
-        self._process = subprocess.Popen(
-            ["bash", "--noprofile", "--norc"],
-            cwd=directory,
-            env=environment,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self.errors.open("w"),
-            text=True,
-            start_new_session=True,
-        )
-        self._selector = selectors.DefaultSelector()
-        self._selector.register(self._process.stdout, selectors.EVENT_READ)
-        self._partial = b""
+        self._errors = directory / "stderr"
+        with self._errors.open("w") as errors:
+            self._process = subprocess.Popen(
+                ["bash", "--noprofile", "--norc"],
+                cwd=directory,
+                env=environment,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                bufsize=0,
+                start_new_session=True,
+            )
+        self._unread = b""
+
+    @property
+    def errors(self):
+        return self._errors.read_text()
 
     def run(self, command, lines):
         """Type a command; returns its output and its status.
 
         Of one that stays in the background, the next ``lines`` lines of output.
         """
-        stays = command.rstrip().endswith("&")
-        self._process.stdin.write(command + "\n")
-        if not stays:
-            self._process.stdin.write('echo "status $?"\n')
-        self._process.stdin.flush()
+        stays = command.endswith("&")
+        self._type(command if stays else f'{command}\necho "{STATUS}$?"')
         if stays:
             return [self._next_line(command) for _ in range(lines)], 0
         output = []
-        while not (status := re.fullmatch(r"status (\d+)", line := self._next_line(command))):
+        while not (line := self._next_line(command)).startswith(STATUS):
             output.append(line)
-        return output, int(status[1])
-
-    def _next_line(self, command):
-        end_s = time.monotonic() + COMMAND_S
-        while b"\n" not in self._partial:
-            left_s = end_s - time.monotonic()
-            if left_s <= 0 or not self._selector.select(left_s):
-                raise AssertionError(f"{command}: no output any more; {self.errors.read_text()}")
-            piece = os.read(self._process.stdout.fileno(), 65536)
-            assert piece, f"{command}: the shell ended; {self.errors.read_text()}"
-            self._partial += piece
-        line, _, self._partial = self._partial.partition(b"\n")
-        return line.decode()
+        return output, int(line.removeprefix(STATUS))
 
     def close(self):
-        """End the shell; returns the output nobody asked for."""
-        try:
-            rest, _ = self._process.communicate(timeout=COMMAND_S)
-        except subprocess.TimeoutExpired:
-            rest = "(something goes on in the background)"
-        finally:
-            self._kill()
-        return self._partial.decode() + rest
-
-    def _kill(self):
-        """Whatever happened: nothing of this shell's own session may go on."""
-        self._selector.close()
-        for process in _session(self._process.pid):
+        """End the shell, and what it left behind; returns the output that nobody asked for."""
+        children = psutil.Process(self._process.pid).children(recursive=True)
+        self._process.stdin.close()
+        _, left = psutil.wait_procs(children, timeout=ENDED_S)
+        for process in left:
             process.kill()
+        rest = self._unread + self._process.stdout.read()
+        self._process.stdout.close()
         self._process.wait()
+        return rest.decode() + "".join(f"left running: {process}\n" for process in left)
 
+    def _type(self, text):
+        self._process.stdin.write(f"{text}\n".encode())
 
-def _session(leader):
-    import psutil
-
-    found = []
-    for process in psutil.Process().children(recursive=True):
-        try:
-            if os.getsid(process.pid) == leader:
-                found.append(process)
-        except ProcessLookupError:
-            pass
-    return found
+    def _next_line(self, command):
+        stdout = self._process.stdout
+        end_s = time.monotonic() + COMMAND_S
+        while b"\n" not in self._unread:
+            ready, _, _ = select.select([stdout.fileno()], [], [], max(end_s - time.monotonic(), 0))
+            assert ready, f"{command}: no further output; {self.errors}"
+            piece = stdout.read(65536)
+            assert piece, f"{command}: the shell ended; {self.errors}"
+            self._unread += piece
+        line, _, self._unread = self._unread.partition(b"\n")
+        return line.decode()
 
 
 def free_port():
@@ -141,14 +129,14 @@ def test_the_tutorial_works_as_written(tmp_path):
                 assert language == "console", "every block is a file, or commands"
                 for command, shown in commands(content):
                     output, status = shell.run(command, len(shown))
-                    assert output == shown, (command, shell.errors.read_text())
+                    assert output == shown, (command, shell.errors)
                     assert status == 0, command
                     typed += 1
     finally:
         rest = shell.close()
     assert typed >= 8
     assert rest == ""
-    assert "Traceback" not in shell.errors.read_text()
+    assert "Traceback" not in shell.errors
 
 
 def test_a_tutorial_that_shows_something_else_would_fail(tmp_path):

@@ -124,8 +124,10 @@ async def answering(*answers, ends=True, **options):
     """A server that answers each connection with the next bytes, whatever it is asked."""
     left = list(answers)
     heads = []
+    serving = []
 
     async def serve(reader, writer):
+        serving.append(asyncio.current_task())
         heads.append(await reader.readuntil(b"\r\n\r\n"))
         writer.write(left.pop(0))
         if ends:
@@ -142,6 +144,7 @@ async def answering(*answers, ends=True, **options):
         yield f"{'https' if options else 'http'}://127.0.0.1:{port}", heads
     finally:
         server.close()
+        await within(asyncio.gather(*serving))
 
 
 SIZED = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
@@ -317,12 +320,13 @@ async def test_b096_closing_the_reader_of_an_answer_reaches_the_writer(base, one
 
 
 async def test_a_streamed_answer_that_nobody_reads_holds_the_server_back(base, one):
-    answer = await within(get(f"{base}/one/pipe", streamed=True))
+    connection = await connect(base)
+    answer = await within(connection.send(asking(base, "/one/pipe"), streamed=True))
     writer = one.pipes[0].writer
     for _ in range(60):
         writer.write(b"x" * 1_000_000)
     drained = writer.drain()
-    await one.runtime.settle()
+    await eventually(lambda: not connection._protocol._transport.is_reading())
     assert not drained.done()
     writer.close()
     assert len(await within(answer.reader.read_all())) == 60_000_000
@@ -430,6 +434,18 @@ async def test_b103_an_answer_that_closes_fails_the_ones_behind_it(base, one):
     await within(connection.disconnected)
     with pytest.raises(BrokenConnection):
         await within(connection.send(asking(base, "/one/wait/x")))
+
+
+async def test_b103_nothing_is_sent_behind_an_answer_that_closes():
+    head = b"HTTP/1.1 200 OK\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
+    async with answering(head, ends=False) as (base, heads):
+        connection = await connect(base)
+        await within(connection.send(asking(base, "/"), streamed=True))
+        assert not connection.is_usable
+        with pytest.raises(ClosedConnection, match="the last"):
+            await within(connection.send(asking(base, "/")))
+        assert len(heads) == 1
+        connection.disconnect()
 
 
 async def test_b103_disconnecting_fails_what_is_outstanding(base, one):

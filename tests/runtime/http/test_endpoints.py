@@ -186,6 +186,27 @@ async def test_b023_processes_answers_beside_one_that_is_dying(site):
     await within(asyncio.wait([running]))
 
 
+async def test_b023_a_process_that_waits_for_its_tasks_to_end_is_left_out(site):
+    ending = Process("ending")
+    site.runtime.spawn(ending)
+    released = asyncio.Event()
+
+    async def ends_late():
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await released.wait()
+
+    ending.start_task(ends_late())
+    await site.runtime.settle()
+    assert "ending" in await processes(site)
+    ending.terminate()
+    await site.runtime.settle()
+    assert "ending" not in await processes(site)
+    released.set()
+    await within(site.runtime.wait(ending.pid))
+
+
 async def test_b023_the_events_of_a_process(site):
     busy = Process("busy")
     pid = site.runtime.spawn(busy)

@@ -16,6 +16,12 @@ pytestmark = pytest.mark.asyncio
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
+@pytest.fixture(autouse=True)
+def _patient(monkeypatch):
+    """Handlers are cancelled, and not only given up after a while."""
+    monkeypatch.setattr("actorproc.http.server.SHUTDOWN_S", 1000.0)
+
+
 class Handler:
     """Waits for its gate, and writes down what happens to it."""
 
@@ -122,6 +128,18 @@ async def test_b110_cancelling_run_closes_the_clients():
         assert handler.cancelled == 1
         assert await within(reader.read()) == b""
         writer.close()
+
+
+async def test_a_client_of_a_server_that_goes_away_reaches_its_handler():
+    handler = Handler()
+    async with running(handler) as (server, _):
+        _, writer = await asyncio.open_connection(*server.address)
+        writer.write(GET)
+        await eventually(lambda: handler.begun)
+        writer.close()
+        await eventually(lambda: handler.cancelled)
+        handler.gate.set()
+        assert (await within(get(url(server)))).text == "served"
 
 
 async def test_stop_lets_requests_end_within_the_grace_period():
