@@ -443,4 +443,4 @@ class _OwnedTimer:
         return self.scheduled is not None and self.scheduled.cancel()
 
 
-__all__ = ["Home", "MessageHandler", "Process", "ProcessState"]
+__all__ = ["Home", "InstalledHandler", "MessageHandler", "Process", "ProcessState"]

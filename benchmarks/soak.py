@@ -318,9 +318,8 @@ def main(arguments: list[str] | None = None) -> int:
     if options.peer:
         asyncio.run(_be_a_peer())
         return 0
-    logging.getLogger("actorproc").setLevel(
-        logging.ERROR
-    )  # strangers are warned of by the thousand
+    # Thousands of strangers are warned of otherwise.
+    logging.getLogger("actorproc").setLevel(logging.ERROR)
     soak = Soak(options.seed)
     asyncio.run(soak.run(options.minutes * 60))
     grown = growth(soak.samples)

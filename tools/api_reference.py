@@ -1,8 +1,8 @@
 """Writes ``docs/reference`` from the docstrings: one page for each public package or module.
 
-Run ``python -m tools.api_reference`` after a change of a public name, signature or docstring; a tidy
-test fails when a page is out of date. What is shown are the names in ``__all__``, and of classes the
-public methods and properties that they define themselves.
+Run ``python -m tools.api_reference`` after a change of a public name, signature or docstring; a
+tidy test fails when a page is out of date. What is shown are the names in ``__all__``, and of
+classes the public methods and properties that they define themselves.
 """
 
 from __future__ import annotations
@@ -13,11 +13,12 @@ import inspect
 import re
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import is_dataclass
 from enum import Enum
 from itertools import takewhile
 from pathlib import Path
 from types import FunctionType, ModuleType
-from typing import Any, Final
+from typing import Any, Final, ForwardRef
 
 REPOSITORY: Final = Path(__file__).resolve().parent.parent
 REFERENCE: Final = REPOSITORY / "docs" / "reference"
@@ -43,6 +44,7 @@ _SECTIONS: Final = ("Args:", "Attributes:", "Raises:", "Returns:", "Yields:")
 _ENTRY: Final = re.compile(r"(\*{0,2}[\w.]+(?:, \*{0,2}[\w.]+)*): *(.*)")
 
 _Member = FunctionType | property
+_MEMBERS: Final = (FunctionType, property)
 
 
 def pages() -> dict[str, str]:
@@ -130,8 +132,10 @@ def _class(name: str, cls: type) -> str:
     if issubclass(cls, Enum):
         parts.append("\n".join(f"- `{name}.{each.name}` = `{each.value!r}`" for each in cls))
     for member_name, raw in vars(cls).items():
-        member = raw.__func__ if isinstance(raw, classmethod | staticmethod) else raw
-        if not member_name.startswith("_") and _is_written_by_hand(member, cls):
+        member: object = raw.__func__ if isinstance(raw, classmethod | staticmethod) else raw
+        if member_name.startswith("_") or not isinstance(member, _MEMBERS):
+            continue
+        if _is_written_by_hand(member, cls):
             parts.append(_member(f"{name}.{member_name}", member))
     return "\n\n".join(part for part in parts if part)
 
@@ -142,11 +146,9 @@ def _own_doc(cls: type) -> str:
     return "" if is_made else markdown(inspect.cleandoc(doc))
 
 
-def _is_written_by_hand(member: object, cls: type) -> bool:
+def _is_written_by_hand(member: _Member, cls: type) -> bool:
     """Not the methods that a named tuple or enum gets."""
-    return isinstance(member, _Member) and (
-        isinstance(member, property) or member.__module__ == cls.__module__
-    )
+    return isinstance(member, property) or member.__module__ == cls.__module__
 
 
 def _construction(cls: type) -> str:
@@ -190,11 +192,15 @@ def _code(text: str) -> str:
 # Signatures.
 
 _LINE_MAX: Final = 88
+_OWN_NAMES: Final = ("self", "cls")
+_STARS: Final = {"VAR_POSITIONAL": "*", "VAR_KEYWORD": "**"}
 
 
 def _signature(subject: Callable[..., Any]) -> str:
     signature = inspect.signature(subject)
-    parameters = [each for each in signature.parameters.values() if each.name not in ("self", "cls")]
+    parameters = [
+        each for each in signature.parameters.values() if each.name not in ("self", "cls")
+    ]
     texts = list(_parameter_texts(parameters))
     returned = signature.return_annotation
     end = "" if returned is signature.empty else f" -> {_annotation(returned)}"
@@ -218,8 +224,7 @@ def _parameter_texts(parameters: list[inspect.Parameter]) -> Iterator[str]:
 
 
 def _parameter(parameter: inspect.Parameter) -> str:
-    stars = {inspect.Parameter.VAR_POSITIONAL: "*", inspect.Parameter.VAR_KEYWORD: "**"}
-    text = stars.get(parameter.kind, "") + parameter.name
+    text = _STARS.get(parameter.kind.name, "") + parameter.name
     has_annotation = parameter.annotation is not parameter.empty
     if has_annotation:
         text += f": {_annotation(parameter.annotation)}"
@@ -229,9 +234,12 @@ def _parameter(parameter: inspect.Parameter) -> str:
 
 
 def _annotation(annotation: object) -> str:
+    if isinstance(annotation, ForwardRef):  # of a named tuple
+        annotation = annotation.__forward_arg__
     if isinstance(annotation, str):
         return annotation.strip("'\"")
-    return inspect.formatannotation(annotation)
+    text: str = inspect.formatannotation(annotation)
+    return text
 
 
 def _shown(value: object) -> str:
@@ -245,18 +253,23 @@ def _shown(value: object) -> str:
     if type(value) is tuple:
         inside = ", ".join(map(_shown, value))
         return f"({inside},)" if len(value) == 1 else f"({inside})"
+    if isinstance(value, frozenset | set):
+        return f"{{{', '.join(sorted(map(_shown, value)))}}}"  # in an order that holds
     if _is_default(value):
         return f"{type(value).__name__}()"
     text = repr(value)
+    if text == "<factory>":  # of a dataclass field: made anew each time
+        return "..."
     return f"{type(value).__name__}(...)" if " at 0x" in text else text
 
 
 def _is_default(value: object) -> bool:
-    """One of our own values, made without arguments."""
-    kind: Callable[[], object] = type(value)
+    """A dataclass made without arguments."""
+    if not is_dataclass(value) or isinstance(value, type):
+        return False
     try:
-        return kind.__module__.startswith("actorproc") and kind() == value
-    except TypeError:
+        return type(value)() == value
+    except TypeError:  # some field has no default
         return False
 
 
@@ -273,7 +286,14 @@ def markdown(doc: str) -> str:
             block = _take_indented(lines)
             out += ["", f"**{line.rstrip(':')}**", "", *_section(line, block), ""]
         elif line.endswith("::"):
-            out += [_inline(line[:-1]), "", "```python", *_dedented(_take_indented(lines)), "```", ""]
+            out += [
+                _inline(line[:-1]),
+                "",
+                "```python",
+                *_dedented(_take_indented(lines)),
+                "```",
+                "",
+            ]
         elif line.startswith("    "):  # a diagram
             out += ["", "```text", *_dedented([line, *_take_indented(lines)]), "```", ""]
         else:
@@ -313,7 +333,9 @@ def _inline(line: str) -> str:
 def main(argv: list[str] | None = None) -> int:
     argparse.ArgumentParser(description="write docs/reference from the docstrings").parse_args(argv)
     changed = write()
-    print(f"docs/reference: {', '.join(changed)} changed" if changed else "docs/reference: up to date")
+    print(
+        f"docs/reference: {', '.join(changed)} changed" if changed else "docs/reference: up to date"
+    )
     return 0
 
 

@@ -633,6 +633,7 @@ __all__ = [
     "ACCEPTED",
     "HEAD_BYTES_MAX",
     "NOT_FOUND",
+    "TRACE_HEADERS",
     "HeadMemory",
     "MessageEncoder",
     "RequestHead",

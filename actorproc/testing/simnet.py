@@ -466,7 +466,6 @@ class SimulatedNetwork:
                 for parcel in connection.pipe:
                     self._move(parcel, replacement)
                 connection.pipe.clear()
-            connection.is_linked = False
             self._drain(connection)
             connection = replacement
         elif connection is None:

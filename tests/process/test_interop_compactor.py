@@ -176,14 +176,15 @@ async def test_ours_hears_of_the_end_of_compactor(runtime, ours, peer):
 
 @needs_compactor
 async def test_compactor_hears_of_our_end_and_its_idle_link_stays_open(peer):
-    async with Runtime(TcpTransport()) as runtime:
+    transport = TcpTransport()
+    async with Runtime(transport) as runtime:
         ours = Ours()
         pid = runtime.spawn(ours)
         peer.tell("link", pid)
         peer.tell("send", pid, "ask", 1)
         assert await peer.hear() == f"told {pid} 1"
         # A link and a connection of its own for messages may be one or two: both stay open.
-        assert runtime._transport._inbound
+        assert transport._inbound
     assert await peer.hear() == f"exited {pid}"
 
 

@@ -123,7 +123,7 @@ def test_the_tutorial_works_as_written(tmp_path):
     try:
         for language, content in blocks(TEXT.replace(PORT, port)):
             if language == "python":
-                name = re.match(r"# file: (\w+\.py)\n", content)[1]
+                name = content.partition("\n")[0].removeprefix("# file: ")
                 (directory / name).write_text(content, encoding="utf-8")
             else:
                 assert language == "console", "every block is a file, or commands"

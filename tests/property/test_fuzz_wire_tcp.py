@@ -64,7 +64,8 @@ class World:
         return self
 
     async def _start(self):
-        self.runtime = Runtime(TcpTransport(ssl=self._ssl, limits=self.limits))
+        self.transport = TcpTransport(ssl=self._ssl, limits=self.limits)
+        self.runtime = Runtime(self.transport)
         await self.runtime.start()
         self.server = Server()
         self.runtime.spawn(self.server)
@@ -90,8 +91,7 @@ class World:
         await until(lambda: len(asyncio.all_tasks()) <= self._tasks, "tasks have ended")
 
     async def _until_quiet(self):
-        transport = self.runtime._transport
-        await until(lambda: not transport._inbound, "connections are closed")
+        await until(lambda: not self.transport._inbound, "connections are closed")
 
     def run(self, coroutine):
         return self._runner.run(coroutine)
@@ -263,5 +263,5 @@ class PlainlyProbed(World):
 
     async def _until_quiet(self):
         await super()._until_quiet()
-        listener = self.runtime._transport._tls_listener
+        listener = self.transport._tls_listener
         await until(lambda: not listener._welcoming, "handshakes have ended")

@@ -324,6 +324,34 @@ async def test_an_accepting_socket_survives_a_lack_of_descriptors(authority, mon
         assert "cannot accept connections for a moment" in caplog.text
 
 
+async def test_b117_a_send_after_the_peer_shut_down_fails_once_and_is_not_retried(authority):
+    async with RawTlsPeer(authority) as peer, over_tls(authority.settings()) as one:
+        linker = await collector_on(one)
+        pid = PID("x", IP, peer.port)
+        await call(one, linker, linker.link, pid)
+        await eventually(lambda: peer.connections)
+        peer._server.close()
+        peer.connections[0].transport.close()
+        await eventually(lambda: linker.exits)
+        await call(one, linker, linker.send, pid, "m")  # dials anew, in vain
+        await eventually(lambda: counters(one).dropped_not_connected == 1)
+        assert linker.exits == [pid]
+        assert one._transport.is_idle
+        assert not one._transport._peers
+
+
+async def test_b117_a_client_that_ended_before_it_spoke_is_let_go(authority):
+    for downgrade in (False, True):
+        async with over_tls(authority.settings(support_downgrade=downgrade)) as runtime:
+            for context in (None, client_context()):
+                async with connected(runtime, context) as (reader, writer):
+                    if writer.can_write_eof():
+                        writer.write_eof()
+                        with contextlib.suppress(ConnectionResetError):
+                            assert await within(reader.read()) == b""
+            await eventually(lambda runtime=runtime: counters_are_clean(runtime))
+
+
 # What cannot be used is said at once.
 
 

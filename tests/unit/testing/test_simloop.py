@@ -356,6 +356,34 @@ def test_nothing_of_a_killed_node_runs_any_more():
     play(main, shuffle=True)
 
 
+def test_a_killed_node_is_not_woken_from_outside():
+    class Owner:
+        def begin(self):
+            self.task = asyncio.create_task(self.work())
+
+        async def work(self):
+            await event.wait()
+            story.append("woken")
+
+        def ready(self):
+            story.append("was ready")
+
+    story, event = [], asyncio.Event()
+
+    async def main(loop):
+        owner = Owner()
+        node = loop.new_node("node", owner)
+        loop.call_soon(owner.begin)
+        await asyncio.sleep(1.0)
+        event.set()  # the task is about to run
+        loop.call_soon(owner.ready)
+        loop.kill(node)
+        await loop.wait_quiet()
+        assert story == []
+
+    play(main)
+
+
 def test_what_a_dead_node_waits_for_does_not_hide_a_deadlock():
     class Owner:
         def begin(self):

@@ -485,6 +485,87 @@ def test_of_what_a_crashed_runtime_had_sent_a_part_arrives():
     assert len(set(arrived)) > 5
 
 
+def test_what_a_process_had_sent_is_on_its_way_when_its_runtime_crashes():
+    class Talker(Process):
+        def initialize(self):
+            self.delay(1.0, self.talk)
+            self.delay(2.0, self.talk)
+
+        def talk(self):
+            for number in range(5):
+                self.send(PID("c", *A), "m", b"%d" % number)
+
+    async def scenario(world):
+        world.runtimes[B].spawn(Talker("talker"))
+        await asyncio.sleep(2.05)
+        world.network.crash(B)
+        await asyncio.sleep(10.0)
+        arrived.append(len(world.at[A].bodies))
+
+    arrived = []
+    for seed in range(20):
+        play(scenario, A, B, seed=seed)
+    assert min(arrived) >= 5  # the first talk had come
+    assert len(set(arrived)) > 3
+
+
+def test_an_idle_link_to_a_lost_machine_meets_its_successor():
+    async def scenario(world):
+        world.link(A, B)
+        await asyncio.sleep(1.0)
+        world.network.crash(B, silent=True)
+        await asyncio.sleep(1.0)
+        await world.network.restart(B)
+        await asyncio.sleep(1.0)
+        assert world.at[A].exits == [PID("c", *B)]
+
+    play(scenario, A, B)
+
+
+@pytest.mark.parametrize(
+    "cut", [lambda network: network.partition(A, B), lambda network: network.clog(B, A)]
+)
+def test_news_of_a_crash_waits_behind_a_partition_and_a_clog(cut):
+    async def scenario(world):
+        world.link(A, B)
+        await asyncio.sleep(1.0)
+        cut(world.network)
+        world.network.crash(B)
+        await asyncio.sleep(1.0)
+        assert world.at[A].exits == []
+        world.network.heal(A, B)
+        await asyncio.sleep(0.2)
+        assert world.at[A].exits == [PID("c", *B)]
+
+    play(scenario, A, B)
+
+
+def test_processes_that_are_ready_together_are_served_in_an_order_of_the_seed():
+    class Early(Process):
+        def initialize(self):
+            order.append(self.pid.id)
+
+    def orders(shuffle):
+        found = []
+        for seed in range(10):
+
+            async def main(sim):
+                runtime = await sim.boot(*A)
+                for name in "abcde":
+                    runtime.spawn(Early(name))
+                await asyncio.sleep(2.0)
+
+            order.clear()
+            run_simulation(main, seed, shuffle=shuffle)
+            found.append("".join(order))
+        return found
+
+    order = []
+    assert len(set(orders(shuffle=True))) > 5
+    assert orders(shuffle=True) == orders(shuffle=True)
+    assert set(orders(shuffle=False)) == {"abcde"}
+
+
 def test_crashing_nobody_and_restarting_a_stranger():
     async def scenario(world):
         world.network.crash(C)
