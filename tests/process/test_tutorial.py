@@ -124,6 +124,7 @@ def test_the_tutorial_works_as_written(tmp_path):
         for language, content in blocks(TEXT.replace(PORT, port)):
             if language == "python":
                 name = content.partition("\n")[0].removeprefix("# file: ")
+                assert name.endswith(".py"), "every block of Python is a file"
                 (directory / name).write_text(content, encoding="utf-8")
             else:
                 assert language == "console", "every block is a file, or commands"

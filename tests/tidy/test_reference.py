@@ -1,10 +1,13 @@
 """The reference is what the docstrings say."""
 
 import importlib
+import re
 
 import pytest
 
 from tools.api_reference import PAGES, REFERENCE, markdown, pages, write
+
+DOCUMENTS = sorted([*REFERENCE.parent.glob("*.md"), *REFERENCE.parent.glob("howto/*.md")])
 
 
 @pytest.fixture(scope="module")
@@ -87,3 +90,27 @@ Example:
 do(1)
 ```"""
     )
+
+
+def resolve(path):
+    """What a dotted path such as ``actorproc.http.Pipe`` stands for."""
+    parts = path.split(".")
+    value = importlib.import_module(parts[0])
+    for place, part in enumerate(parts[1:], 2):
+        if not hasattr(value, part):
+            importlib.import_module(".".join(parts[:place]))
+        value = getattr(value, part)
+    return value
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda file: file.name)
+def test_names_in_documents_exist(document):
+    named = re.findall(r"`(actorproc(?:\.\w+)+)`", document.read_text(encoding="utf-8"))
+    for path in named:
+        resolve(path)
+
+
+def test_a_name_that_does_not_exist_is_noticed():
+    with pytest.raises(ModuleNotFoundError):
+        resolve("actorproc.patterns.no_such_name")
+    assert resolve("actorproc.Process.pid").__doc__.startswith("The address")

@@ -80,7 +80,3 @@ async def connected(runtime, context=None):
         yield reader, writer
     finally:
         writer.transport.abort()
-
-
-def counters(runtime):
-    return runtime._transport.counters

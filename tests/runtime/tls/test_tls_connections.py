@@ -334,7 +334,7 @@ async def test_b117_a_send_after_the_peer_shut_down_fails_once_and_is_not_retrie
         peer.connections[0].transport.close()
         await eventually(lambda: linker.exits)
         await call(one, linker, linker.send, pid, "m")  # dials anew, in vain
-        await eventually(lambda: counters(one).dropped_not_connected == 1)
+        await eventually(lambda: one._transport.counters.dropped_not_connected == 1)
         assert linker.exits == [pid]
         assert one._transport.is_idle
         assert not one._transport._peers
