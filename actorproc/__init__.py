@@ -16,6 +16,7 @@ Example::
 
 from actorproc.clock import Clock, RealClock, Timer, VirtualClock
 from actorproc.codec import JSON, MSGPACK, RAW, Codec, protobuf_codec
+from actorproc.environment import EnvironmentSettings, child_environment, read_environment
 from actorproc.errors import (
     ActorprocError,
     BrokenTransport,
@@ -23,6 +24,7 @@ from actorproc.errors import (
     Deadlock,
     IdTaken,
     InvalidPID,
+    InvalidSetting,
     PeerProtocolError,
     ProcessTerminated,
     ProtocolMisuse,
@@ -41,8 +43,10 @@ from actorproc.pid import PID, Address
 from actorproc.process import Process
 from actorproc.runtime import Runtime
 from actorproc.transport.base import Transport, TransportHost
+from actorproc.transport.hardened import HardenedLimits
 from actorproc.transport.inproc import Envelope, InProcessNetwork, InProcessTransport
 from actorproc.transport.tcp import TcpCounters, TcpLimits, TcpTransport
+from actorproc.transport.tls import TlsSettings
 
 __version__ = "0.1.0"
 
@@ -61,11 +65,14 @@ __all__ = [
     "Deadlock",
     "Delivery",
     "Envelope",
+    "EnvironmentSettings",
+    "HardenedLimits",
     "Headers",
     "IdTaken",
     "InProcessNetwork",
     "InProcessTransport",
     "InvalidPID",
+    "InvalidSetting",
     "MailboxLimit",
     "Observer",
     "PeerProtocolError",
@@ -80,11 +87,14 @@ __all__ = [
     "TcpLimits",
     "TcpTransport",
     "Timer",
+    "TlsSettings",
     "Transport",
     "TransportHost",
     "UnreachableId",
     "VirtualClock",
     "WhenFull",
+    "child_environment",
     "current_headers",
     "protobuf_codec",
+    "read_environment",
 ]

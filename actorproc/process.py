@@ -5,7 +5,8 @@
 
 A subclass sets itself up in ``initialize``; handlers are plain functions, or coroutines when they
 must wait: then the next event is served only when they finish. An exception that leaves a handler
-ends the process: it is logged once and linked processes hear ``exited``.
+ends the process: it is logged once and linked processes hear ``exited``. (One that leaves a call
+made by ``dispatch`` goes to the caller instead.)
 Source: actor-runtime.md §3. Differs: libprocess aborts the whole OS process on an exception.
 """
 
@@ -352,7 +353,8 @@ class Process:
         """Send a message and wait for the first answer of the right name.
 
         The receiver answers the sender of the message, as it would answer any. Nothing is repeated:
-        see ``actorproc.patterns`` for that.
+        see ``actorproc.patterns`` for that. A remote receiver that is not there is only noticed by
+        the time that passes: messages are sent at most once, and a sender is told nothing.
 
         Args:
             to: the receiver.
@@ -384,12 +386,20 @@ class Process:
     ) -> asyncio.Future[T]: ...
     @overload
     def dispatch(
+        self, to: PID, fn: Callable[P, asyncio.Future[T]], *args: P.args, **kwargs: P.kwargs
+    ) -> asyncio.Future[T]: ...
+    @overload
+    def dispatch(
         self, to: PID, fn: Callable[P, T], *args: P.args, **kwargs: P.kwargs
     ) -> asyncio.Future[T]: ...
     def dispatch(
         self, to: PID, fn: Callable[..., Any], *args: Any, **kwargs: Any
     ) -> asyncio.Future[Any]:
         """Run ``fn(*args)`` in a local process, in its turn.
+
+        A coroutine function holds up that process until it ends, as a handler does: what takes long
+        belongs in ``start_task``. A function that returns a future does not; its outcome is passed
+        on. An exception goes to the caller, and the process lives on.
 
         Returns:
             A future of the result; ``ProcessTerminated`` if that process ends first, ``Deadlock``
@@ -398,7 +408,10 @@ class Process:
         return self.runtime.dispatch(to, partial(fn, **kwargs) if kwargs else fn, *args)
 
     def defer(self, fn: Callable[P, T], *bound: Any) -> Callable[..., asyncio.Future[Any]]:
-        """A function that runs ``fn(*bound, *args)`` in this process when it is called."""
+        """A function that runs ``fn(*bound, *args)`` in this process when it is called.
+
+        ``actorproc.patterns.defer`` can leave holes between the bound arguments.
+        """
         return partial(self.runtime.dispatch, self._pid, fn, *bound)
 
     def delay(self, delay_s: float, fn: Callable[..., Any], *args: Any) -> Timer:

@@ -111,9 +111,9 @@ async def test_advance_settles_every_runtime_on_the_clock_between_timers():
             def initialize(self):
                 self.install("answer", lambda sender, body: story.append(body))
                 for second in (1, 2, 3):
-                    self.delay(float(second), self.ask, second)
+                    self.delay(float(second), self.ask_for, second)
 
-            def ask(self, second):
+            def ask_for(self, second):
                 story.append(second)
                 self.send(answering.pid, "ask", b"%d" % second)
 
