@@ -304,7 +304,7 @@ async def test_a_client_that_only_ended_its_side_is_still_answered(runtime, libr
 async def test_a_handler_that_never_begins_to_answer_a_client_that_ended_is_cancelled(
     runtime, library, monkeypatch
 ):
-    monkeypatch.setattr("actorproc.transport.tcp.UNANSWERED_S", 0.02)
+    monkeypatch.setattr("actorproc.transport.inbound.UNANSWERED_S", 0.02)
     async with connected(runtime) as (_, writer):
         writer.write(get("/library/wait/x"))
         await eventually(lambda: library.begun)
@@ -337,7 +337,7 @@ async def test_102_pipelined_requests_run_side_by_side_and_are_answered_in_order
 
 
 async def test_more_pipelined_requests_than_are_read_at_once(runtime, library, monkeypatch):
-    monkeypatch.setattr("actorproc.transport.tcp.PIPELINED_REQUESTS_MAX", 4)
+    monkeypatch.setattr("actorproc.transport.inbound.PIPELINED_REQUESTS_MAX", 4)
     async with connected(runtime) as (reader, writer):
         for number in range(20):
             writer.write(get(f"/library/wait/{number}"))

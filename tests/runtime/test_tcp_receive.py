@@ -99,7 +99,7 @@ async def test_019_each_kind_of_sender_is_answered(runtime, server, headers):
 async def test_who_waits_for_the_answer_gets_it_at_once_and_libprocess_at_the_end(
     runtime, server, monkeypatch
 ):
-    monkeypatch.setattr("actorproc.transport.tcp.QUIET_S", 3600.0)
+    monkeypatch.setattr("actorproc.transport.inbound.QUIET_S", 3600.0)
     async with connected(runtime) as (reader, writer):
         writer.write(message(runtime, b"1") * 3)
         await eventually(lambda: len(server.messages) == 3)

@@ -107,7 +107,7 @@ async def test_a_message_sent_while_the_old_connection_is_half_closed_is_not_los
 
 
 async def test_what_a_slow_peer_has_not_read_yet_survives_the_idle_period(hasty, monkeypatch):
-    monkeypatch.setattr("actorproc.transport.tcp.CLOSE_S", IDLE_S)
+    monkeypatch.setattr("actorproc.transport.outbound.CLOSE_S", IDLE_S)
     body = b"x" * 20_000_000
     async with RawPeer(reads_at_once=False) as slow, RawPeer() as other:
         hasty.post(PID("x", *slow.address), "n", body)
@@ -468,7 +468,8 @@ async def test_stop_leaves_no_connection_task_or_descriptor(peer):
 
 
 async def test_stop_delivers_what_was_queued_and_does_not_wait_for_the_dead(monkeypatch, peer):
-    monkeypatch.setattr("actorproc.transport.tcp.CLOSE_S", 0.05)
+    for module in ("tcp", "outbound"):
+        monkeypatch.setattr(f"actorproc.transport.{module}.CLOSE_S", 0.05)
     async with RawPeer(reads_at_once=False, closes_at_end=False) as stuck:
         runtime = over_tcp()
         await runtime.start()

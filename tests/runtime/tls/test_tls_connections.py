@@ -207,7 +207,8 @@ async def test_a_temporary_connection_waits_for_its_answers_before_it_closes(aut
 
 
 async def test_stop_waits_for_owed_answers_but_not_for_ever(authority, monkeypatch):
-    monkeypatch.setattr("actorproc.transport.tcp.CLOSE_S", 0.2)
+    for module in ("tcp", "outbound"):
+        monkeypatch.setattr(f"actorproc.transport.{module}.CLOSE_S", 0.2)
     async with RawTlsPeer(authority) as peer:
         async with over_tls(authority.settings()) as one:
             one.post(PID("x", IP, peer.port), "m", b"1")
