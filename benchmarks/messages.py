@@ -18,16 +18,21 @@ from typing import Any, TypeVar
 from actorproc import PID, InProcessNetwork, Process, Runtime
 from benchmarks.harness import Case, Ratio, parser_for, run_benchmark
 from benchmarks.peers import PeerProcess
+from benchmarks.raw import MIB
 
 T = TypeVar("T")
 
-KINDS = ("product", "raw", "raw_predicted", "frames")
+KINDS = ("product", "raw", "raw_predicted", "frames", "aiohttp")
+BULK = 500  # messages of 1 MiB
+SLOW = {"aiohttp": 20}  # these get a fraction of the messages
 BATCH = 1000  # local messages sent before the receiver's turn
 
 UNITS = {
     **{f"{kind} one-way": "messages/s" for kind in KINDS},
     **{f"{kind} ask p50": "µs" for kind in KINDS},
     **{f"{kind} asks 64 in flight": "asks/s" for kind in KINDS},
+    "product 1 MiB bodies": "MiB/s",
+    "stream 1 MiB bodies": "MiB/s",
     "local tell": "messages/s",
     "deque tell": "messages/s",
     "local ask": "asks/s",
@@ -39,12 +44,23 @@ RATIOS = (
     Ratio("one-way / raw predicted", "product one-way", "raw_predicted one-way"),
     Ratio("ask p50 / raw", "product ask p50", "raw ask p50"),
     Ratio("asks 64 in flight / raw", "product asks 64 in flight", "raw asks 64 in flight"),
+    Ratio("asks 64 in flight / aiohttp", "product asks 64 in flight", "aiohttp asks 64 in flight"),
+    Ratio("1 MiB bodies / stream", "product 1 MiB bodies", "stream 1 MiB bodies"),
     Ratio("local tell / deque", "local tell", "deque tell"),
     Ratio("local ask / deque + future", "local ask", "deque + future ask"),
 )
 
 
+def measure_bulk(kind: str, loop: str) -> dict[str, float]:
+    with PeerProcess(kind, loop) as a, PeerProcess(kind, loop) as b:
+        b.call("expect", BULK)
+        b.begin("received")
+        a.call("send", b.address, BULK, MIB)
+        return {f"{kind} 1 MiB bodies": BULK / b.finish()}
+
+
 def measure_remote(kind: str, loop: str, messages: int, size: int) -> dict[str, float]:
+    messages //= SLOW.get(kind, 1)
     with PeerProcess(kind, loop) as a, PeerProcess(kind, loop) as b:
         one_way = []
         for count in (messages // 10, messages):  # the first warms up
@@ -57,7 +73,7 @@ def measure_remote(kind: str, loop: str, messages: int, size: int) -> dict[str, 
         a.call("ask", b.address, 200, 1, size)
         sequential = a.call("ask", b.address, 2000, 1, size)
         start_s = time.perf_counter()
-        asks = a.call("ask", b.address, 20_000, 64, size)
+        asks = a.call("ask", b.address, 20_000 // SLOW.get(kind, 1), 64, size)
         asks_s = time.perf_counter() - start_s
     return {
         f"{kind} one-way": one_way[-1],
@@ -192,6 +208,10 @@ def main() -> None:
             kind, partial(measure_remote, kind, arguments.loop, arguments.messages, arguments.size)
         )
         for kind in KINDS
+    ]
+    cases += [
+        Case(f"{kind} bulk", partial(measure_bulk, kind, arguments.loop))
+        for kind in ("product", "stream")
     ]
     cases.append(Case("local", partial(measure_local, arguments.loop, arguments.messages)))
     run_benchmark("messages", cases, arguments, units=UNITS, ratios=RATIOS)

@@ -1,7 +1,7 @@
 """One OS process of a message benchmark, driven by JSON lines on standard input.
 
-``python -m benchmarks.peers KIND LOOP`` with KIND one of product, raw, raw_predicted, frames and
-LOOP asyncio or uvloop. ``PeerProcess`` is its handle in the benchmark.
+``python -m benchmarks.peers KIND LOOP`` with KIND one of product, aiohttp, or a kind of
+``benchmarks.raw``, and LOOP asyncio or uvloop. ``PeerProcess`` is its handle in the benchmark.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from actorproc import PID, Process, Runtime, TcpTransport
-from benchmarks.raw import RawPeer
+from benchmarks.raw import MIB, RawPeer
 
 
 class _Endpoint(Process):
@@ -71,7 +71,7 @@ class ProductPeer:
         self._endpoint.link(target)
         for number in range(count):
             self._endpoint.send(target, "m", body)
-            if number % 1000 == 999:
+            if number % 1000 == 999 or size >= MIB:
                 await asyncio.sleep(0)
 
     async def ask(self, to: str, count: int, in_flight: int, size: int) -> list[float]:
@@ -92,8 +92,18 @@ class ProductPeer:
         return latencies
 
 
+def make_peer(kind: str) -> Any:
+    if kind == "product":
+        return ProductPeer()
+    if kind == "aiohttp":
+        from benchmarks.aiohttp_peer import AiohttpPeer
+
+        return AiohttpPeer()
+    return RawPeer(kind)
+
+
 async def _serve(kind: str) -> None:
-    peer: Any = ProductPeer() if kind == "product" else RawPeer(kind)
+    peer = make_peer(kind)
     address = await peer.start()
     print(json.dumps(address), flush=True)
     loop = asyncio.get_running_loop()

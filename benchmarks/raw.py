@@ -7,6 +7,7 @@ event loop and with the same parser.
 - "raw predicted": per connection the next head is guessed to equal the last one; httptools parses
   only what differs.
 - "frames": a four-byte length before each body, no HTTP at all.
+- "stream": bytes alone, for bandwidth.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import httptools
 ACCEPTED = (
     b"HTTP/1.1 202 Accepted\r\nDate: Thu, 01 Jan 1970 00:00:00 GMT\r\nContent-Length: 0\r\n\r\n"
 )
+MIB = 1024 * 1024
 END = b"\r\n0\r\n\r\n"
 
 
@@ -152,10 +154,25 @@ class FramedReceiver(asyncio.Protocol):
         self._rest = data[pos:]
 
 
+class StreamReceiver(asyncio.Protocol):
+    """Incoming: nothing but bytes; every MiB counts as one message."""
+
+    def __init__(self, peer: RawPeer) -> None:
+        self._peer = peer
+        self._bytes = 0
+
+    def data_received(self, data: bytes) -> None:
+        self._bytes += len(data)
+        while self._bytes >= MIB:
+            self._bytes -= MIB
+            self._peer.on_message(b"")
+
+
 RECEIVERS: dict[str, type[Any]] = {
     "raw": ParsedReceiver,
     "raw_predicted": PredictedReceiver,
     "frames": FramedReceiver,
+    "stream": StreamReceiver,
 }
 
 
@@ -188,6 +205,8 @@ class RawPeer:
         return self._connections[address]
 
     def _encode(self, head: bytes, body: bytes) -> bytes:
+        if self._kind == "stream":
+            return body
         if self._kind == "frames":
             return struct.pack(">I", len(body)) + body
         return b"%b%x\r\n%b%b" % (head, len(body), body, END)
@@ -210,7 +229,7 @@ class RawPeer:
         head, body = head_of("m", f"a@{self.address}", f"b@{to}"), b"x" * size
         for number in range(count):
             connection.send(self._encode(head, body))
-            if number % 1000 == 999:
+            if number % 1000 == 999 or size >= MIB:
                 await asyncio.sleep(0)
 
     async def ask(self, to: str, count: int, in_flight: int, size: int) -> list[float]:
