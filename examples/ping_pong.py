@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
+import signal
 import sys
 from asyncio.subprocess import PIPE
 from asyncio.subprocess import Process as OsProcess
@@ -88,9 +90,10 @@ async def other_player(skip: int) -> AsyncIterator[tuple[OsProcess, PID]]:
         assert child.stdout is not None
         line = await asyncio.wait_for(child.stdout.readline(), STARTED_S)
         yield child, PID.parse(line.decode().strip())
-    finally:
+            # By number: asyncio's own kill() may reap the child before its watcher does.
+            os.kill(child.pid, signal.SIGKILL)
         if child.returncode is None:
-            child.kill()
+            os.kill(child.pid, signal.SIGKILL)
         await child.wait()
 
 
@@ -106,7 +109,7 @@ async def play_ping(rounds: int, skip: int, timeout_s: float) -> bool:
         print(f"{ping.answered} of {rounds} pings came back, in order")
 
         heard_too_early = ping.has_lost_pong.is_set()
-        child.kill()
+        os.kill(child.pid, signal.SIGKILL)
         heard = await _happens(runtime, ping.has_lost_pong, STARTED_S) and not heard_too_early
         print("pong was killed, and ping", "heard of it" if heard else "did not hear of it")
 
