@@ -90,9 +90,9 @@ async def other_player(skip: int) -> AsyncIterator[tuple[OsProcess, PID]]:
         assert child.stdout is not None
         line = await asyncio.wait_for(child.stdout.readline(), STARTED_S)
         yield child, PID.parse(line.decode().strip())
-            # By number: asyncio's own kill() may reap the child before its watcher does.
-            os.kill(child.pid, signal.SIGKILL)
+    finally:
         if child.returncode is None:
+            # By number: asyncio's own kill() may reap the child before its watcher does.
             os.kill(child.pid, signal.SIGKILL)
         await child.wait()
 
