@@ -5,6 +5,7 @@ out. Policy is in ``cluster.core.master``, rules for input in ``cluster.validati
 messages in ``cluster.wire``.
 """
 
+import asyncio
 import logging
 import socket
 import sys
@@ -25,6 +26,7 @@ from cluster.core.allocator import (
 )
 from cluster.core.master.core import MasterCore
 from cluster.core.master.effects import (
+    AnswerOperator,
     CancelTimer,
     Forward,
     Link,
@@ -63,6 +65,7 @@ from cluster.core.master.events import (
     ExecutorExited,
     ExecutorMessageReceived,
     MasterEvent,
+    OperatorCallReceived,
     PeerLost,
     RegistrationReceived,
     RegistryWritten,
@@ -90,6 +93,7 @@ from cluster.model.calls import (
     Teardown,
 )
 from cluster.model.ids import AgentId, ExecutorId, FrameworkId, MasterId, TaskId
+from cluster.model.operator_calls import OperatorCall
 from cluster.model.peers import PeerId
 from cluster.registrar import InMemoryRegistrar, Registrar
 from cluster.validation import calls
@@ -137,6 +141,8 @@ class Master(Process):
         self._named_timers: dict[TimerKey, Timer] = {}
         self._observers: dict[AgentId, AgentObserver] = {}
         self._observers_made = 0
+        self._operator_requests: dict[int, asyncio.Future[AnswerOperator]] = {}
+        self._operator_requests_made = 0
 
     @property
     def core(self) -> MasterCore:
@@ -406,6 +412,15 @@ class Master(Process):
     def _on_registry_written(self, operation: RegistryOperation) -> None:
         self._later(self._feed, RegistryWritten(operation))
 
+    async def operate(self, call: OperatorCall, principal: str | None = None) -> AnswerOperator:
+        """Carry out an operator's call; returns when it is done or refused."""
+        self._operator_requests_made += 1
+        request = self._operator_requests_made
+        future: asyncio.Future[AnswerOperator] = asyncio.get_running_loop().create_future()
+        self._operator_requests[request] = future
+        self._feed(OperatorCallReceived(request, call, principal))
+        return await future
+
     # Feeding the core ----------------------------------------------------------------------------
 
     def _tell(self, sender: PID, event: Callable[..., MasterEvent], *facts: object) -> None:
@@ -480,6 +495,8 @@ class Master(Process):
                 self._send(peer, wire.update_framework(framework_id, framework, framework_peer))
             case SendToExecutor(peer, agent_id, framework_id, executor_id, data):
                 self._send(peer, wire.to_executor(agent_id, framework_id, executor_id, data))
+            case AnswerOperator():
+                self._operator_requests.pop(effect.request).set_result(effect)
             case Link(peer):
                 self.link(_pid(peer))
             case StartObserver(agent_id, peer):
@@ -552,6 +569,8 @@ class Master(Process):
     def finalize(self) -> None:
         for agent_id in list(self._observers):
             self._stop_observer(agent_id)
+        for future in self._operator_requests.values():
+            future.cancel()
 
     # HTTP ----------------------------------------------------------------------------------------
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from enum import IntEnum
 
+from cluster.model.constraints import NO_FACTS, AgentFacts
 from cluster.model.frameworks import FrameworkSpec
 from cluster.model.ids import AgentId
 from cluster.model.resources import Resources
@@ -38,6 +39,7 @@ class AgentSpec:
     capabilities: frozenset[AgentCapability]
     resource_version: bytes | None
     payload: object
+    facts: AgentFacts = NO_FACTS
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ example ``LaunchTasksMessage``) become the same values.
 
 from dataclasses import dataclass
 
+from cluster.model.constraints import OfferConstraints
 from cluster.model.frameworks import FrameworkSpec
 from cluster.model.ids import AgentId, ExecutorId, OfferId, TaskId
 from cluster.model.tasks import TaskSpec
@@ -18,6 +19,7 @@ class Subscribe:
     spec: FrameworkSpec
     force: bool
     suppressed_roles: frozenset[str]
+    constraints: OfferConstraints | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +136,7 @@ class UpdateFramework:
 
     spec: FrameworkSpec
     suppressed_roles: frozenset[str]
+    constraints: OfferConstraints | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,9 +1,11 @@
 """A framework as it describes itself when it subscribes."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import IntEnum
 
 from cluster.model.ids import FrameworkId
+from cluster.model.values import Quantities
 
 
 class FrameworkCapability(IntEnum):
@@ -24,6 +26,7 @@ class FrameworkSpec:
     """One framework's description of itself, already validated.
 
     ``roles`` has one entry for a framework without MULTI_ROLE, possibly none for one with it.
+    ``min_allocatable`` has, for a role, alternatives of which an offer must hold one.
     ``payload`` is the peer's own message, passed on to agents without being looked into.
     """
 
@@ -36,6 +39,7 @@ class FrameworkSpec:
     checkpoint: bool
     principal: str | None
     payload: object
+    min_allocatable: Mapping[str, tuple[Quantities, ...]] = field(default_factory=dict)
 
     @property
     def is_partition_aware(self) -> bool:

@@ -8,7 +8,7 @@ Source: messages.md §7 (numbers, ranges), agent.md §1.1.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from enum import IntEnum
 from typing import Self
 
@@ -19,6 +19,9 @@ MILLI_PER_UNIT = 1000
 # of the division and that of the multiplication together stay below a half.
 SCALAR_MILLI_MAX = 2**51 - 1
 RANGE_END_MAX = 2**64 - 1
+
+Quantities = Mapping[str, int]
+"""Scalar amounts by resource name, in thousandths."""
 
 # Decimal notation, with an exponent or without; words such as "nan" and "inf" are not numbers.
 _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d{1,3})?", re.ASCII)
@@ -208,6 +211,7 @@ __all__ = [
     "RANGE_END_MAX",
     "SCALAR_MILLI_MAX",
     "Items",
+    "Quantities",
     "Ranges",
     "ValueType",
     "format_milli",

@@ -224,8 +224,8 @@ class AllocatorMachine(RuleBasedStateMachine):
         self.nothing_wanted_stays_free()
 
     def check_and_hold(self, made: Allocation) -> None:
-        offer = made.resources.unallocated()
-        assert made.resources == offer.allocated_to(made.role)
+        offer = made.resources
+        assert offer == offer.unallocated()
         assert offer.scalar_milli("cpus") >= 10 or offer.scalar_milli("mem") >= 32_000
         assert made.agent_id in self.totals
         assert made.agent_id not in self.inactive_agents

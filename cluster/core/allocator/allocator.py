@@ -49,11 +49,21 @@ from cluster.core.allocator.events import (
     FrameworkDeactivated,
     FrameworkRemoved,
     FrameworkUpdated,
+    FreeResourcesConverted,
     IntervalElapsed,
+    InverseOfferAnswered,
+    InverseOfferWithdrawn,
     OffersRevived,
     OffersSuppressed,
+    QuotasUpdated,
+    RecoveryBegun,
+    RecoveryEnded,
+    ResourcesConverted,
     ResourcesRecovered,
+    ResourcesRequested,
+    UnavailabilityChanged,
     WeightsUpdated,
+    WhitelistUpdated,
 )
 from cluster.core.allocator.filters import (
     ClientKey,
@@ -165,6 +175,19 @@ class HierarchicalAllocator:
                 self._revive(framework_id, roles)
             case WeightsUpdated(weights):
                 self._role_sorter.update_weights(weights)
+            case (
+                UnavailabilityChanged()
+                | WhitelistUpdated()
+                | RecoveryBegun()
+                | RecoveryEnded()
+                | ResourcesConverted()
+                | FreeResourcesConverted()
+                | ResourcesRequested()
+                | InverseOfferAnswered()
+                | InverseOfferWithdrawn()
+                | QuotasUpdated()
+            ):
+                pass
             case _:
                 assert_never(event)
 
@@ -436,8 +459,7 @@ class HierarchicalAllocator:
             if taker is None:
                 continue
             self._book(agent, (taker, role), offer)
-            allocated = offer.allocated_to(role)
-            allocations.append(Allocation(taker, role, agent.agent_id, allocated))
+            allocations.append(Allocation(taker, role, agent.agent_id, offer))
             if not self._is_allocatable(agent.free):
                 return
 

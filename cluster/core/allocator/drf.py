@@ -29,8 +29,9 @@ from bisect import bisect_left, insort
 from collections.abc import Iterator, Mapping
 from fractions import Fraction
 
-from cluster.core.allocator.sorter import ClusterTotals, Quantities
+from cluster.core.allocator.sorter import ClusterTotals
 from cluster.errors import InvalidInput, InvariantBroken
+from cluster.model.values import Quantities
 
 VIRTUAL_LEAF = "."
 """Name of the leaf that stands for a client which also has clients below it; no role has it."""

@@ -6,8 +6,31 @@ Source: allocator.md §2 (calls in), §4 (filters).
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from cluster.model.agents import AgentCapability
+from cluster.model.constraints import NO_FACTS, AgentFacts, OfferConstraints
+from cluster.model.frameworks import FrameworkCapability
 from cluster.model.ids import AgentId, FrameworkId
+from cluster.model.maintenance import InverseOfferStatus, Unavailability
+from cluster.model.quotas import Quotas
 from cluster.model.resources import Resources
+from cluster.model.values import Quantities
+
+# Frameworks ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class FrameworkTraits:
+    """What of a framework's description decides which offers it can take.
+
+    Attributes:
+        min_allocatable: role -> alternatives, of which an offer must hold one; a role without
+            entry follows the options, an entry without alternatives takes anything.
+        constraints: which agents it wants at all; None for every one.
+    """
+
+    capabilities: frozenset[FrameworkCapability] = frozenset()
+    min_allocatable: Mapping[str, tuple[Quantities, ...]] = field(default_factory=dict)
+    constraints: OfferConstraints | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,15 +41,17 @@ class FrameworkAdded:
     roles: tuple[str, ...]
     suppressed_roles: frozenset[str] = frozenset()
     active: bool = True
+    traits: FrameworkTraits = FrameworkTraits()
 
 
 @dataclass(frozen=True, slots=True)
 class FrameworkUpdated:
-    """A framework changed its roles; both fields replace what was known."""
+    """A framework changed its description; every field replaces what was known."""
 
     framework_id: FrameworkId
     roles: tuple[str, ...]
     suppressed_roles: frozenset[str] = frozenset()
+    traits: FrameworkTraits = FrameworkTraits()
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,27 +75,46 @@ class FrameworkDeactivated:
     framework_id: FrameworkId
 
 
+# Agents -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class AgentTraits:
+    """What of an agent's description decides who can be offered it."""
+
+    facts: AgentFacts = NO_FACTS
+    capabilities: frozenset[AgentCapability] = frozenset(AgentCapability)
+
+
 @dataclass(frozen=True, slots=True)
 class AgentAdded:
     """An agent registered.
 
     Attributes:
-        total: all it has, unallocated form.
+        total: all it has, unallocated form; revocable resources included.
         used: what runs there already as ``(framework id, role, resources)``; the framework need
             not be known (yet).
+        is_active: False for an agent that must not be offered (deactivated, draining).
     """
 
     agent_id: AgentId
     total: Resources
     used: tuple[tuple[FrameworkId, str, Resources], ...] = ()
+    traits: AgentTraits = AgentTraits()
+    unavailability: Unavailability | None = None
+    is_active: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class AgentUpdated:
-    """An agent's total changed. It may now be less than what is in use there."""
+    """An agent's total or description changed. The total may now be less than what is in use.
+
+    ``traits`` None: the description is the same. Changed traits end all filters on the agent.
+    """
 
     agent_id: AgentId
     total: Resources
+    traits: AgentTraits | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +139,63 @@ class AgentDeactivated:
 
 
 @dataclass(frozen=True, slots=True)
+class UnavailabilityChanged:
+    """An agent's machine is to be worked on, at another time than known, or not at all (None)."""
+
+    agent_id: AgentId
+    unavailability: Unavailability | None
+
+
+@dataclass(frozen=True, slots=True)
+class WhitelistUpdated:
+    """Only agents on these hosts are offered; None for all agents."""
+
+    hostnames: frozenset[str] | None
+
+
+@dataclass(frozen=True, slots=True)
+class RecoveryBegun:
+    """The master follows another one: no runs until enough of its agents are back.
+
+    Enough is ``AllocatorOptions.recovery_factor`` of ``expected_agents``; ``RecoveryEnded`` comes
+    when the wait has lasted too long.
+    """
+
+    expected_agents: int
+
+
+@dataclass(frozen=True, slots=True)
+class RecoveryEnded:
+    """Runs may begin even though agents are missing."""
+
+
+# Resources ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class ResourcesConverted:
+    """An operation turned offered or used resources into others (reserved, made a volume, ...).
+
+    The framework holds ``after`` instead of ``before``, and so does the agent's total.
+    """
+
+    framework_id: FrameworkId
+    role: str
+    agent_id: AgentId
+    before: Resources
+    after: Resources
+
+
+@dataclass(frozen=True, slots=True)
+class FreeResourcesConverted:
+    """An operator turned free resources of an agent into others; ``before`` must be free."""
+
+    agent_id: AgentId
+    before: Resources
+    after: Resources
+
+
+@dataclass(frozen=True, slots=True)
 class ResourcesRecovered:
     """Offered or used resources came back.
 
@@ -111,6 +212,42 @@ class ResourcesRecovered:
     refuse_s: float | None = None
 
 
+# Wishes -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class ResourcesRequested:
+    """A framework says what it waits for (REQUEST): every offer should hold one of these at least.
+
+    Only a hint: the allocator may collect free resources of one agent until they suffice. An empty
+    tuple takes earlier requests back. ``role`` None stands for all roles of the framework;
+    ``agent_id`` for a wish that only this agent can fulfil.
+    """
+
+    framework_id: FrameworkId
+    wanted: tuple[Quantities, ...]
+    role: str | None = None
+    agent_id: AgentId | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class InverseOfferAnswered:
+    """A framework said whether it can give an agent up in time; ``refuse_s`` as in a refusal."""
+
+    framework_id: FrameworkId
+    agent_id: AgentId
+    status: InverseOfferStatus
+    refuse_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class InverseOfferWithdrawn:
+    """An inverse offer ended without an answer; it may be made again."""
+
+    framework_id: FrameworkId
+    agent_id: AgentId
+
+
 @dataclass(frozen=True, slots=True)
 class OffersSuppressed:
     """A framework wants no offers for these roles; no roles mean all of its roles."""
@@ -125,6 +262,16 @@ class OffersRevived:
 
     framework_id: FrameworkId
     roles: tuple[str, ...] = ()
+
+
+# Shares and time ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class QuotasUpdated:
+    """Quotas of some roles changed; a default quota takes a role's quota away."""
+
+    quotas: Quotas
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +300,16 @@ AllocatorEvent = (
     | ResourcesRecovered
     | OffersSuppressed
     | OffersRevived
+    | UnavailabilityChanged
+    | WhitelistUpdated
+    | RecoveryBegun
+    | RecoveryEnded
+    | ResourcesConverted
+    | FreeResourcesConverted
+    | ResourcesRequested
+    | InverseOfferAnswered
+    | InverseOfferWithdrawn
+    | QuotasUpdated
     | WeightsUpdated
     | IntervalElapsed
 )
@@ -162,7 +319,7 @@ AllocatorEvent = (
 class Allocation:
     """Decision: these resources of this agent go to this framework in this role, as one offer.
 
-    ``resources`` are in allocated form (each entry carries the role).
+    ``resources`` are in unallocated form: the mark with the role is put on where they are sent.
     """
 
     framework_id: FrameworkId
@@ -171,11 +328,21 @@ class Allocation:
     resources: Resources
 
 
+@dataclass(frozen=True, slots=True)
+class InverseAllocation:
+    """Decision: ask this framework to give this agent up (all it holds there) in time."""
+
+    framework_id: FrameworkId
+    agent_id: AgentId
+    unavailability: Unavailability
+
+
 __all__ = [
     "AgentActivated",
     "AgentAdded",
     "AgentDeactivated",
     "AgentRemoved",
+    "AgentTraits",
     "AgentUpdated",
     "Allocation",
     "AllocatorEvent",
@@ -183,10 +350,22 @@ __all__ = [
     "FrameworkAdded",
     "FrameworkDeactivated",
     "FrameworkRemoved",
+    "FrameworkTraits",
     "FrameworkUpdated",
+    "FreeResourcesConverted",
     "IntervalElapsed",
+    "InverseAllocation",
+    "InverseOfferAnswered",
+    "InverseOfferWithdrawn",
     "OffersRevived",
     "OffersSuppressed",
+    "QuotasUpdated",
+    "RecoveryBegun",
+    "RecoveryEnded",
+    "ResourcesConverted",
     "ResourcesRecovered",
+    "ResourcesRequested",
+    "UnavailabilityChanged",
     "WeightsUpdated",
+    "WhitelistUpdated",
 ]

@@ -5,10 +5,9 @@ Source: allocator.md §3 (allocatable), §4 (filters), master.md §11.
 
 from dataclasses import dataclass
 
-from cluster.core.allocator.sorter import Quantities
 from cluster.errors import InvalidInput
 from cluster.model.resources import Resources
-from cluster.model.values import ValueType
+from cluster.model.values import Quantities, ValueType
 
 MIN_ALLOCATABLE_TEXT = "cpus:0.01|mem:32"
 """Mesos' default of ``--min_allocatable_resources``."""

@@ -9,8 +9,7 @@ from collections.abc import Iterator, Mapping
 from fractions import Fraction
 from typing import Protocol
 
-Quantities = Mapping[str, int]
-"""Scalar amounts by resource name, in thousandths."""
+from cluster.model.values import Quantities
 
 
 class Sorter(Protocol):
@@ -117,4 +116,4 @@ class ClusterTotals:
         return Fraction(max(counted, default=0), self._unit)
 
 
-__all__ = ["ClusterTotals", "Quantities", "Sorter"]
+__all__ = ["ClusterTotals", "Sorter"]

@@ -21,6 +21,7 @@ from cluster.core.master.events import (
     FailoverTimedOut,
     MasterEvent,
     OfferTimedOut,
+    OperatorCallReceived,
     PeerLost,
     RegistrationReceived,
     RegistryWritten,
@@ -35,6 +36,7 @@ from cluster.core.master.frameworks import FrameworkRecord
 from cluster.core.master.launches import Launches
 from cluster.core.master.news import News
 from cluster.core.master.offering import Offering
+from cluster.core.master.operators import Operators
 from cluster.core.master.state import MasterOptions, MasterState
 from cluster.core.master.subscriptions import Subscriptions
 from cluster.errors import InvariantBroken
@@ -75,6 +77,7 @@ class MasterCore:
         self._offering = Offering(self.state)
         self._launches = Launches(self.state, self._offering)
         self._news = News(self.state)
+        self._operators = Operators(self.state, self._subscriptions)
 
     def handle(self, event: MasterEvent, now_s: float) -> list[MasterEffect]:
         """Take in one fact; returns what to do, in order."""
@@ -121,6 +124,8 @@ class MasterCore:
                 self._news.executor_exited(event)
             case ExecutorMessageReceived():
                 self._news.executor_message(event)
+            case OperatorCallReceived():
+                self._operators.call(event)
             case PeerLost():
                 self._peer_lost(event)
             case _:

@@ -171,6 +171,18 @@ class SendToExecutor:
     data: bytes
 
 
+# To operators ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerOperator:
+    """The end of one operator call: an HTTP status, and what went wrong when it is not 2xx."""
+
+    request: int
+    status: int
+    text: str = ""
+
+
 # Orders to the master's own surroundings -------------------------------------------------------
 
 
@@ -272,6 +284,7 @@ MasterEffect = (
     | SendShutdownExecutor
     | SendUpdateFramework
     | SendToExecutor
+    | AnswerOperator
     | Link
     | StartObserver
     | TellObserver
@@ -284,6 +297,7 @@ MasterEffect = (
 )
 
 __all__ = [
+    "AnswerOperator",
     "CancelTimer",
     "FailoverTimer",
     "Forward",

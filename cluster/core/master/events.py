@@ -6,6 +6,7 @@ from cluster.core.master.registry import RegistryOperation
 from cluster.model.agents import AgentReport, AgentSpec
 from cluster.model.calls import Call, Subscribe
 from cluster.model.ids import AgentId, ExecutorId, FrameworkId, OfferId
+from cluster.model.operator_calls import OperatorCall
 from cluster.model.peers import PeerId
 from cluster.model.tasks import StatusUpdate
 
@@ -92,6 +93,18 @@ class ExecutorMessageReceived:
     payload: object
 
 
+# From operators ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class OperatorCallReceived:
+    """Answered by exactly one ``AnswerOperator`` with the same number, now or later."""
+
+    request: int
+    call: OperatorCall
+    principal: str | None = None
+
+
 # From the master's own surroundings ------------------------------------------------------------
 
 
@@ -163,6 +176,7 @@ MasterEvent = (
     | StatusUpdateReceived
     | ExecutorExited
     | ExecutorMessageReceived
+    | OperatorCallReceived
     | PeerLost
     | AgentPingsMissed
     | RegistryWritten
@@ -186,6 +200,7 @@ __all__ = [
     "FailoverTimedOut",
     "MasterEvent",
     "OfferTimedOut",
+    "OperatorCallReceived",
     "PeerLost",
     "RegistrationReceived",
     "RegistryWritten",

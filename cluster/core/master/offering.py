@@ -59,7 +59,7 @@ class Offering:
     def _draft(self, allocation: Allocation) -> OfferDraft | None:
         """Enter one offer; None when its framework or agent cannot take part any more."""
         state = self._state
-        resources = allocation.resources.unallocated()
+        resources = allocation.resources
         framework = state.frameworks.get(allocation.framework_id)
         agent = state.agents.get(allocation.agent_id)
         if framework is None or not framework.is_active or agent is None or not agent.is_connected:

@@ -6,7 +6,8 @@ The production sorter decides who is neediest; here are only the tasks and what 
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-from cluster.core.allocator import ClusterTotals, DrfSorter, Quantities
+from cluster.core.allocator import ClusterTotals, DrfSorter
+from cluster.model.values import Quantities
 
 
 class Step(NamedTuple):

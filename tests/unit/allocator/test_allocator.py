@@ -46,12 +46,12 @@ def test_a_whole_agent_goes_to_the_neediest():
     assert h.run() == []
 
 
-def test_allocations_carry_their_role():
+def test_an_allocation_names_role_and_unmarked_resources():
     h = Harness()
     h.framework("f1", "a")
     h.agents(FULL, "s1")
     (allocation,) = h.run()
-    assert allocation == Allocation(F1, "a", S1, Resources.parse(FULL).allocated_to("a"))
+    assert allocation == Allocation(F1, "a", S1, Resources.parse(FULL))
 
 
 def test_roles_come_before_frameworks():
