@@ -78,7 +78,12 @@ from cluster.core.master.events import (
 from cluster.core.master.registry import RegistryOperation
 from cluster.daemon import listening_ip, run_daemon
 from cluster.master_flags import MasterConfig
-from cluster.master_options import allocator_options, master_options, role_weights
+from cluster.master_options import (
+    allocator_options,
+    master_options,
+    regex_limits,
+    role_weights,
+)
 from cluster.master_summary import state_summary
 from cluster.model.calls import (
     Accept,
@@ -137,6 +142,7 @@ class Master(Process):
         self._options = master_options(config)
         self._allocator_options = allocator_options(config)
         self._weights = role_weights(config)
+        self._regex_limits = regex_limits(config)
         self._complaints = Complaints()
         self._named_timers: dict[TimerKey, Timer] = {}
         self._observers: dict[AgentId, AgentObserver] = {}
@@ -215,18 +221,12 @@ class Master(Process):
         elif not call.framework_id.value:
             self._complain("call without framework id", f"a call of {sender} names no framework")
         else:
-            self._call(sender, call.framework_id, calls.read_call(call))
+            self._call(sender, call.framework_id, calls.read_call(call, self._regex_limits))
 
     def _subscribe(
         self, sender: PID, subscribe: scheduler.Call.Subscribe, framework_id: str = ""
     ) -> None:
-        if subscribe.offer_constraints.role_constraints:
-            self._complain(
-                "offer constraints",
-                f"{sender} sets offer constraints, which this master does not apply: it may be "
-                "offered more than it wants",
-            )
-        match calls.read_subscribe(subscribe, framework_id):
+        match calls.read_subscribe(subscribe, framework_id, self._regex_limits):
             case str(error):
                 self._tell(sender, SubscribeRefused, error)
             case value:

@@ -71,8 +71,6 @@ _NOT_YET_EFFECTIVE = frozenset(
         "max_executors_per_agent",
         "max_operator_event_stream_subscribers",
         "memory_profiling",
-        "offer_constraints_re2_max_mem_bytes",
-        "offer_constraints_re2_max_program_size",
         "publish_per_framework_metrics",
         "quorum",
         "rate_limits",

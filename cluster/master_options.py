@@ -7,6 +7,7 @@ from cluster.core.master.state import MasterOptions
 from cluster.errors import InvalidInput
 from cluster.master_flags import MasterConfig
 from cluster.model.roles import check_role
+from cluster.validation.offer_constraints import RegexLimits
 
 
 def master_options(config: MasterConfig) -> MasterOptions:
@@ -59,6 +60,13 @@ def role_weights(config: MasterConfig) -> dict[str, float]:
     return weights
 
 
+def regex_limits(config: MasterConfig) -> RegexLimits:
+    """What a pattern in offer constraints may cost."""
+    return RegexLimits(
+        config.offer_constraints_re2_max_mem_bytes, config.offer_constraints_re2_max_program_size
+    )
+
+
 def _allowed_roles(text: str | None) -> frozenset[str] | None:
     """The default role is always allowed."""
     if text is None:
@@ -70,4 +78,4 @@ def _words(text: str | None) -> list[str]:
     return [word.strip() for word in (text or "").split(",") if word.strip()]
 
 
-__all__ = ["allocator_options", "master_options", "role_weights"]
+__all__ = ["allocator_options", "master_options", "regex_limits", "role_weights"]

@@ -140,6 +140,13 @@ class UpdateFramework:
 
 
 @dataclass(frozen=True, slots=True)
+class UpdateRefused:
+    """An update that breaks a rule by itself; ``error`` names the field and the rule."""
+
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
 class Teardown:
     """Remove the framework and everything it runs."""
 
@@ -170,6 +177,7 @@ Call = (
     | MessageExecutor
     | RequestResources
     | UpdateFramework
+    | UpdateRefused
     | UnsupportedCall
 )
 
@@ -194,4 +202,5 @@ __all__ = [
     "UnsupportedCall",
     "UnsupportedOperation",
     "UpdateFramework",
+    "UpdateRefused",
 ]

@@ -25,10 +25,16 @@ from cluster.model.calls import (
     UnsupportedCall,
     UnsupportedOperation,
     UpdateFramework,
+    UpdateRefused,
 )
 from cluster.model.ids import AgentId, ExecutorId, OfferId, TaskId
 from cluster.model.tasks import Defect, TaskSpec
 from cluster.validation.framework import framework_error
+from cluster.validation.offer_constraints import (
+    DEFAULT_LIMITS,
+    RegexLimits,
+    read_offer_constraints,
+)
 from cluster.validation.task import task_defect
 from cluster.wire.framework_info import framework_spec
 from cluster.wire.master_intake import task_spec
@@ -39,12 +45,17 @@ _CALL = scheduler.Call
 _OPERATION = mesos.Offer.Operation
 
 
-def read_subscribe(subscribe: scheduler.Call.Subscribe, call_id: str = "") -> Subscribe | str:
+def read_subscribe(
+    subscribe: scheduler.Call.Subscribe,
+    call_id: str = "",
+    limits: RegexLimits = DEFAULT_LIMITS,
+) -> Subscribe | str:
     """The subscription, or the first rule it breaks.
 
     Args:
         subscribe: the call's own part.
         call_id: the framework id beside it, which must not contradict; empty for none.
+        limits: of the patterns in offer constraints.
     """
     info = subscribe.framework_info
     if call_id and call_id != info.id.value:
@@ -52,10 +63,14 @@ def read_subscribe(subscribe: scheduler.Call.Subscribe, call_id: str = "") -> Su
     error = framework_error(info, subscribe.suppressed_roles, subscribe.offer_constraints)
     if error is not None:
         return error
-    return Subscribe(framework_spec(info), subscribe.force, frozenset(subscribe.suppressed_roles))
+    constraints = read_offer_constraints(subscribe.offer_constraints, limits)
+    if isinstance(constraints, str):
+        return constraints
+    suppressed = frozenset(subscribe.suppressed_roles)
+    return Subscribe(framework_spec(info), subscribe.force, suppressed, constraints)
 
 
-def read_call(call: scheduler.Call) -> Call | str:
+def read_call(call: scheduler.Call, limits: RegexLimits = DEFAULT_LIMITS) -> Call | str:
     """Any call but SUBSCRIBE, or the first rule that it breaks."""
     field = _PARTS.get(call.type)
     if field is not None and not call.HasField(field):  # type: ignore[arg-type] # a literal of it
@@ -99,7 +114,7 @@ def read_call(call: scheduler.Call) -> Call | str:
         case _CALL.REQUEST:
             return RequestResources(len(call.request.requests))
         case _CALL.UPDATE_FRAMEWORK:
-            return read_update(call.update_framework)
+            return read_update(call.update_framework, limits)
         case _:
             return UnsupportedCall(_CALL.Type.Name(call.type))
 
@@ -133,12 +148,18 @@ def read_kill(kill: scheduler.Call.Kill) -> Kill:
     )
 
 
-def read_update(update: scheduler.Call.UpdateFramework) -> UpdateFramework | str:
+def read_update(
+    update: scheduler.Call.UpdateFramework, limits: RegexLimits = DEFAULT_LIMITS
+) -> UpdateFramework | UpdateRefused:
     info = update.framework_info
     error = framework_error(info, update.suppressed_roles, update.offer_constraints)
     if error is not None:
-        return error
-    return UpdateFramework(framework_spec(info), frozenset(update.suppressed_roles))
+        return UpdateRefused(error)
+    constraints = read_offer_constraints(update.offer_constraints, limits)
+    if isinstance(constraints, str):
+        return UpdateRefused(constraints)
+    suppressed = frozenset(update.suppressed_roles)
+    return UpdateFramework(framework_spec(info), suppressed, constraints)
 
 
 def read_task(info: mesos.TaskInfo) -> TaskSpec:

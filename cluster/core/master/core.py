@@ -56,6 +56,7 @@ from cluster.model.calls import (
     Teardown,
     UnsupportedCall,
     UpdateFramework,
+    UpdateRefused,
 )
 from cluster.model.ids import MasterId
 from cluster.model.resources import EMPTY
@@ -173,6 +174,8 @@ class MasterCore:
                 self._news.shut_down_executor(framework, call)
             case UpdateFramework():
                 self._subscriptions.update(framework, call)
+            case UpdateRefused(error):
+                self._subscriptions.refuse_update(framework, error)
             case Deactivate():
                 self._subscriptions.deactivate(framework)
             case Teardown():

@@ -3,6 +3,7 @@
 from collections import OrderedDict
 from collections.abc import Iterator
 
+from cluster.core.allocator.events import FrameworkTraits
 from cluster.core.master.lifecycles import (
     FRAMEWORK_TRANSITIONS,
     FrameworkState,
@@ -11,6 +12,7 @@ from cluster.core.master.lifecycles import (
 )
 from cluster.core.master.story import Story
 from cluster.errors import InvariantBroken
+from cluster.model.constraints import OfferConstraints
 from cluster.model.frameworks import FrameworkSpec
 from cluster.model.ids import FrameworkId
 from cluster.model.peers import PeerId
@@ -21,10 +23,12 @@ class FrameworkRecord:
 
     Attributes:
         peer: where it subscribed from last; None while only agents have told of it.
+        constraints: which agents it wants to be offered; None for all.
         generation: counts subscriptions and disconnections, so that an old timer is recognised.
     """
 
     __slots__ = (
+        "constraints",
         "framework_id",
         "generation",
         "peer",
@@ -51,6 +55,7 @@ class FrameworkRecord:
         self.state = state
         self.peer = peer
         self.suppressed_roles: frozenset[str] = frozenset()
+        self.constraints: OfferConstraints | None = None
         self.generation = 0
         self.registered_s = now_s
         self.reregistered_s: float | None = None
@@ -64,6 +69,11 @@ class FrameworkRecord:
     @property
     def is_active(self) -> bool:
         return self.state is FrameworkState.ACTIVE
+
+    @property
+    def traits(self) -> FrameworkTraits:
+        """What the allocator must know of it."""
+        return FrameworkTraits(self.spec.capabilities, self.spec.min_allocatable, self.constraints)
 
     def advance(self, step: FrameworkStep, now_s: float) -> None:
         """Take one step of the lifecycle.
