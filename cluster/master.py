@@ -38,11 +38,13 @@ from cluster.core.master.effects import (
     SendAgentReregistered,
     SendAgentShutdown,
     SendFrameworkError,
+    SendInverseOffers,
     SendKillTask,
     SendOffers,
     SendRegistered,
     SendReport,
     SendRescind,
+    SendRescindInverse,
     SendRunTask,
     SendShutdownExecutor,
     SendShutdownFramework,
@@ -93,7 +95,6 @@ from cluster.model.calls import (
     Launch,
     MessageExecutor,
     Reconcile,
-    RequestResources,
     Revive,
     Teardown,
 )
@@ -282,7 +283,7 @@ class Master(Process):
         self._call(sender, message.framework_id, Teardown())
 
     def _on_resource_request(self, sender: PID, message: internal.ResourceRequestMessage) -> None:
-        self._call(sender, message.framework_id, RequestResources(len(message.requests)))
+        self._call(sender, message.framework_id, calls.read_request(message.requests))
 
     def _on_launch_tasks(self, sender: PID, message: internal.LaunchTasksMessage) -> None:
         tasks = tuple(calls.read_task(info) for info in message.tasks)
@@ -469,6 +470,11 @@ class Master(Process):
                 self._send(peer, wire.status_report(report, at_s))
             case SendRescind(peer, offer_id):
                 self._send(peer, wire.rescind(offer_id))
+            case SendInverseOffers(peer, drafts):
+                inverse = [(each.offer, each.agent, each.agent_peer) for each in drafts]
+                self._send(peer, wire.inverse_offers(inverse))
+            case SendRescindInverse(peer, offer_id):
+                self._send(peer, wire.rescind_inverse_offer(offer_id))
             case SendRegistered(peer, framework_id, again):
                 logger.info("framework %s subscribed from %s", framework_id, peer)
                 self._send(peer, wire.registered(framework_id, self._info, again=again))

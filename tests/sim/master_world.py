@@ -85,6 +85,8 @@ class FakeScheduler(Recorder):
         internal.FrameworkErrorMessage,
         internal.ResourceOffersMessage,
         internal.RescindResourceOfferMessage,
+        internal.InverseOffersMessage,
+        internal.RescindInverseOfferMessage,
         internal.StatusUpdateMessage,
         internal.LostSlaveMessage,
         internal.ExitedExecutorMessage,

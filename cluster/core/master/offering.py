@@ -8,6 +8,7 @@ from cluster.core.allocator.events import (
     IntervalElapsed,
     OffersRevived,
     OffersSuppressed,
+    ResourcesRequested,
 )
 from cluster.core.master.effects import (
     OfferDraft,
@@ -19,9 +20,10 @@ from cluster.core.master.effects import (
 from cluster.core.master.events import OfferTimedOut
 from cluster.core.master.frameworks import FrameworkRecord
 from cluster.core.master.state import MasterState
-from cluster.model.calls import Decline, Revive, Suppress
-from cluster.model.ids import FrameworkId
+from cluster.model.calls import Decline, RequestResources, Revive, Suppress
+from cluster.model.ids import AgentId, FrameworkId
 from cluster.model.offers import Offer
+from cluster.model.values import Quantities
 
 
 class Offering:
@@ -99,6 +101,20 @@ class Offering:
             self._state.release(
                 offer.framework_id, offer.role, offer.agent_id, offer.resources, call.refuse_s
             )
+
+    def request(self, framework: FrameworkRecord, call: RequestResources) -> None:
+        """Tell the allocator what the framework waits for, instead of what it waited for before."""
+        named = tuple(request.role for request in call.requests if request.role is not None)
+        if not self._knows_roles(framework, named, "request resources in"):
+            return
+        wanted: dict[tuple[str | None, AgentId | None], list[Quantities]] = {}
+        for request in call.requests:
+            wanted.setdefault((request.role, request.agent_id), []).append(request.wanted)
+        state = self._state
+        state.allocator.handle(ResourcesRequested(framework.framework_id, ()), state.now_s)
+        for (role, agent_id), amounts in wanted.items():
+            event = ResourcesRequested(framework.framework_id, tuple(amounts), role, agent_id)
+            state.allocator.handle(event, state.now_s)
 
     def timed_out(self, event: OfferTimedOut) -> None:
         offer = self._state.offers.get(event.offer_id)

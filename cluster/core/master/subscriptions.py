@@ -246,6 +246,8 @@ class Subscriptions:
     def _discard_offers(self, record: FrameworkRecord, *, tell: bool) -> None:
         for offer in self._state.offers.of_framework(record.framework_id):
             self._state.withdraw(offer, tell=tell)
+        for inverse in self._state.inverse_offers.of_framework(record.framework_id):
+            self._state.withdraw_inverse_offer(inverse, tell=tell)
 
     # Ending --------------------------------------------------------------------------------------
 
@@ -274,6 +276,7 @@ class Subscriptions:
         for agent in state.agents:
             state.drop_executors(agent, framework_id)
         self._discard_offers(record, tell=False)
+        state.inverse_offers.forget_answers_of(framework_id)
         state.allocator.handle(FrameworkRemoved(framework_id), state.now_s)
         for forgotten in state.frameworks.complete(record, state.now_s):
             state.tasks.forget_framework(forgotten)

@@ -110,10 +110,16 @@ class RecordingAllocator(HierarchicalAllocator):
     def __init__(self, options, rng):
         super().__init__(options, rng)
         self.told = []
+        self.inverse = []
 
     def handle(self, event, now_s):
         self.told.append(event)
         super().handle(event, now_s)
+
+    def inverse_offers(self, now_s):
+        """What a test put into ``inverse``, once, before what the allocator decides itself."""
+        given, self.inverse = self.inverse, []
+        return [*given, *super().inverse_offers(now_s)]
 
 
 class Harness:
@@ -183,8 +189,8 @@ class Harness:
         return self.feed(StatusUpdateReceived(peer, status_update(*args, **kwargs)))
 
     def told(self, *event_types):
-        """What the allocator was told, of these kinds; everything is forgotten then."""
-        told = [event for event in self.allocator.told if isinstance(event, event_types)]
+        """What the allocator was told, of these kinds (or all); everything is forgotten then."""
+        told = [event for event in self.allocator.told if isinstance(event, event_types or object)]
         self.allocator.told.clear()
         return told
 
