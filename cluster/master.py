@@ -12,9 +12,10 @@ import sys
 import uuid
 from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
-from typing import assert_never
+from typing import TypeVar, assert_never
 
 from aiohttp import web
+from google.protobuf.message import Message
 
 from actorproc import PID, Process, Timer
 from cluster import VERSION
@@ -77,12 +78,24 @@ from cluster.core.master.events import (
     SubscribeRefused,
     UnregistrationReceived,
 )
+from cluster.core.master.frameworks import FrameworkRecord
+from cluster.core.master.rate_limits import (
+    LinkBroken,
+    MessageArrived,
+    MessageThrottle,
+    Pass,
+    PermitDue,
+    Refuse,
+    ThrottleEvent,
+    WaitForPermit,
+)
 from cluster.core.master.registry import RegistryOperation
 from cluster.daemon import listening_ip, run_daemon
 from cluster.master_flags import MasterConfig
 from cluster.master_options import (
     allocator_options,
     master_options,
+    rate_limits,
     regex_limits,
     role_weights,
 )
@@ -116,6 +129,8 @@ PEERS_CACHED_MAX = 65_536
 
 logger = logging.getLogger(__name__)
 
+M = TypeVar("M", bound=Message)
+
 
 class Master(Process):
     """The leading master.
@@ -144,6 +159,10 @@ class Master(Process):
         self._allocator_options = allocator_options(config)
         self._weights = role_weights(config)
         self._regex_limits = regex_limits(config)
+        limits = rate_limits(config)
+        self._throttle: MessageThrottle[Callable[[], None]] | None = (
+            None if limits is None else MessageThrottle(limits)
+        )
         self._complaints = Complaints()
         self._named_timers: dict[TimerKey, Timer] = {}
         self._observers: dict[AgentId, AgentObserver] = {}
@@ -169,22 +188,26 @@ class Master(Process):
         self.delay(self._config.allocation_interval_s, self._on_interval)
 
     def _install_scheduler_messages(self) -> None:
-        self.install(scheduler.Call, self._on_call)
-        self.install(internal.DeactivateFrameworkMessage, self._on_deactivate_framework)
-        self.install(internal.SubmitSchedulerRequest, self._on_submit_scheduler)
-        self.install(authentication.AuthenticateMessage, self._on_authenticate)
+        self._serve(scheduler.Call, self._on_call)
+        self._serve(internal.DeactivateFrameworkMessage, self._on_deactivate_framework)
+        self._serve(internal.SubmitSchedulerRequest, self._on_submit_scheduler)
+        self._serve(authentication.AuthenticateMessage, self._on_authenticate)
+
+    def _serve(self, message_type: type[M], handler: Callable[[PID, M], None]) -> None:
+        """Serve a message of schedulers, as fast as the rate limit of its sender allows."""
+        self.install(message_type, partial(self._admit, handler))
 
     def _install_legacy_scheduler_messages(self) -> None:
-        self.install(internal.RegisterFrameworkMessage, self._on_register_framework)
-        self.install(internal.ReregisterFrameworkMessage, self._on_reregister_framework)
-        self.install(internal.UnregisterFrameworkMessage, self._on_unregister_framework)
-        self.install(internal.ResourceRequestMessage, self._on_resource_request)
-        self.install(internal.LaunchTasksMessage, self._on_launch_tasks)
-        self.install(internal.ReviveOffersMessage, self._on_revive_offers)
-        self.install(internal.KillTaskMessage, self._on_kill_task)
-        self.install(internal.StatusUpdateAcknowledgementMessage, self._on_acknowledgement)
-        self.install(internal.ReconcileTasksMessage, self._on_reconcile_tasks)
-        self.install(internal.FrameworkToExecutorMessage, self._on_framework_message)
+        self._serve(internal.RegisterFrameworkMessage, self._on_register_framework)
+        self._serve(internal.ReregisterFrameworkMessage, self._on_reregister_framework)
+        self._serve(internal.UnregisterFrameworkMessage, self._on_unregister_framework)
+        self._serve(internal.ResourceRequestMessage, self._on_resource_request)
+        self._serve(internal.LaunchTasksMessage, self._on_launch_tasks)
+        self._serve(internal.ReviveOffersMessage, self._on_revive_offers)
+        self._serve(internal.KillTaskMessage, self._on_kill_task)
+        self._serve(internal.StatusUpdateAcknowledgementMessage, self._on_acknowledgement)
+        self._serve(internal.ReconcileTasksMessage, self._on_reconcile_tasks)
+        self._serve(internal.FrameworkToExecutorMessage, self._on_framework_message)
 
     def _install_agent_messages(self) -> None:
         self.install(internal.RegisterSlaveMessage, self._on_register_agent)
@@ -213,6 +236,34 @@ class Master(Process):
             version=VERSION,
         )
         logger.info("master %s leads at %s", self._master_id, self.pid)
+
+    # Rate limits of schedulers -------------------------------------------------------------------
+
+    def _admit(self, handler: Callable[[PID, M], None], sender: PID, message: M) -> None:
+        """Handle the message now or later; messages of strangers are not limited."""
+        if self._throttle is None or (framework := self._framework_at(sender)) is None:
+            return handler(sender, message)
+        name = message.DESCRIPTOR.full_name
+        work: Callable[[], None] = partial(handler, sender, message)
+        arrived = MessageArrived(PeerId(str(sender)), framework.spec.principal, name, work)
+        return self._limit(arrived)
+
+    def _limit(self, event: ThrottleEvent[Callable[[], None]]) -> None:
+        assert self._throttle is not None
+        for effect in self._throttle.handle(event, self.clock.now_s()):
+            match effect:
+                case Pass(work):
+                    work()
+                case Refuse(peer, text):
+                    self._complain("rate limit", f"{peer}: {text}")
+                    self._send(peer, wire.framework_error(text))
+                case WaitForPermit(queue, delay_s):
+                    self.delay(delay_s, self._limit, PermitDue(queue))
+                case _:
+                    assert_never(effect)
+
+    def _framework_at(self, pid: PID) -> FrameworkRecord | None:
+        return self._core.state.frameworks.at_peer(PeerId(str(pid)))
 
     # Messages of schedulers ----------------------------------------------------------------------
 
@@ -394,7 +445,12 @@ class Master(Process):
     # Surroundings --------------------------------------------------------------------------------
 
     def exited(self, pid: PID) -> None:
-        self._feed(PeerLost(PeerId(str(pid))))
+        peer = PeerId(str(pid))
+        work = partial(self._feed, PeerLost(peer))
+        if self._throttle is None or (framework := self._framework_at(pid)) is None:
+            work()
+        else:
+            self._limit(LinkBroken(peer, framework.spec.principal, work))
 
     def _on_interval(self) -> None:
         self.delay(self._config.allocation_interval_s, self._on_interval)

@@ -117,9 +117,15 @@ class Offering:
             state.allocator.handle(event, state.now_s)
 
     def timed_out(self, event: OfferTimedOut) -> None:
+        """Take back an offer that was held too long, and ask others first.
+
+        Differs: Mesos sets no filter, so that a framework that holds every offer to the end is the
+        first to get it again, because it has the smallest share in that moment. Here it counts as
+        a refusal of the shortest kind.
+        """
         offer = self._state.offers.get(event.offer_id)
         if offer is not None:
-            self._state.withdraw(offer, tell=True)
+            self._state.withdraw(offer, tell=True, refuse_s=0.0)
 
     def revive(self, framework: FrameworkRecord, call: Revive) -> None:
         if self._knows_roles(framework, call.roles, "revive"):

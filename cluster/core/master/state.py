@@ -122,10 +122,10 @@ class MasterState:
     def release_task(self, task: TaskRecord) -> None:
         self.release(task.framework_id, task.role, task.agent_id, task.resources)
 
-    def withdraw(self, offer: Offer, *, tell: bool) -> None:
-        """End an offer that its framework did not use; no filter comes of it."""
+    def withdraw(self, offer: Offer, *, tell: bool, refuse_s: float | None = None) -> None:
+        """End an offer that its framework did not use; ``refuse_s`` as in ``release``."""
         self.forget_offer(offer)
-        self.release(offer.framework_id, offer.role, offer.agent_id, offer.resources)
+        self.release(offer.framework_id, offer.role, offer.agent_id, offer.resources, refuse_s)
         framework = self.frameworks.get(offer.framework_id)
         if tell and framework is not None and framework.is_connected and framework.peer:
             self.emit(SendRescind(framework.peer, offer.offer_id))
