@@ -220,8 +220,8 @@ class ResourcesRequested:
     """A framework says what it waits for (REQUEST): every offer should hold one of these at least.
 
     Only a hint: the allocator may collect free resources of one agent until they suffice. An empty
-    tuple takes all earlier requests back; others add to them. ``role`` None stands for all roles
-    of the framework; ``agent_id`` for a wish that only this agent can fulfil.
+    tuple takes earlier requests back. ``role`` None stands for all roles of the framework;
+    ``agent_id`` for a wish that only this agent can fulfil.
     """
 
     framework_id: FrameworkId

@@ -14,8 +14,11 @@ from cluster.core.master.story import Story
 from cluster.errors import InvariantBroken
 from cluster.model.constraints import OfferConstraints
 from cluster.model.frameworks import FrameworkSpec
-from cluster.model.ids import FrameworkId
+from cluster.model.ids import AgentId, FrameworkId
 from cluster.model.peers import PeerId
+
+RequestKey = tuple[str | None, AgentId | None]
+"""What one of a framework's requests is about: a role or all, an agent or any."""
 
 
 class FrameworkRecord:
@@ -24,6 +27,7 @@ class FrameworkRecord:
     Attributes:
         peer: where it subscribed from last; None while only agents have told of it.
         constraints: which agents it wants to be offered; None for all.
+        requested: what its last REQUEST was about.
         generation: counts subscriptions and disconnections, so that an old timer is recognised.
     """
 
@@ -33,6 +37,7 @@ class FrameworkRecord:
         "generation",
         "peer",
         "registered_s",
+        "requested",
         "reregistered_s",
         "spec",
         "state",
@@ -56,6 +61,7 @@ class FrameworkRecord:
         self.peer = peer
         self.suppressed_roles: frozenset[str] = frozenset()
         self.constraints: OfferConstraints | None = None
+        self.requested: tuple[RequestKey, ...] = ()
         self.generation = 0
         self.registered_s = now_s
         self.reregistered_s: float | None = None

@@ -18,10 +18,10 @@ from cluster.core.master.effects import (
     StartTimer,
 )
 from cluster.core.master.events import OfferTimedOut
-from cluster.core.master.frameworks import FrameworkRecord
+from cluster.core.master.frameworks import FrameworkRecord, RequestKey
 from cluster.core.master.state import MasterState
 from cluster.model.calls import Decline, RequestResources, Revive, Suppress
-from cluster.model.ids import AgentId, FrameworkId
+from cluster.model.ids import FrameworkId
 from cluster.model.offers import Offer
 from cluster.model.values import Quantities
 
@@ -107,14 +107,15 @@ class Offering:
         named = tuple(request.role for request in call.requests if request.role is not None)
         if not self._knows_roles(framework, named, "request resources in"):
             return
-        wanted: dict[tuple[str | None, AgentId | None], list[Quantities]] = {}
+        wanted: dict[RequestKey, list[Quantities]] = {key: [] for key in framework.requested}
         for request in call.requests:
             wanted.setdefault((request.role, request.agent_id), []).append(request.wanted)
-        state = self._state
-        state.allocator.handle(ResourcesRequested(framework.framework_id, ()), state.now_s)
         for (role, agent_id), amounts in wanted.items():
-            event = ResourcesRequested(framework.framework_id, tuple(amounts), role, agent_id)
-            state.allocator.handle(event, state.now_s)
+            self._state.allocator.handle(
+                ResourcesRequested(framework.framework_id, tuple(amounts), role, agent_id),
+                self._state.now_s,
+            )
+        framework.requested = tuple(key for key, amounts in wanted.items() if amounts)
 
     def timed_out(self, event: OfferTimedOut) -> None:
         """Take back an offer that was held too long, and ask others first.

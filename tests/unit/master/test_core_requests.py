@@ -70,12 +70,19 @@ def test_each_request_replaces_the_one_before():
         RequestResources((ResourceRequest(four), ResourceRequest(big, agent), ResourceRequest(big)))
     )
     assert world.told() == [
-        ResourcesRequested(ID, ()),
         ResourcesRequested(ID, (four, big)),
         ResourcesRequested(ID, (big,), agent_id=agent),
     ]
+    world.call(RequestResources((ResourceRequest(four, role="*"), ResourceRequest(four))))
+    assert world.told() == [
+        ResourcesRequested(ID, (four,)),
+        ResourcesRequested(ID, (), agent_id=agent),
+        ResourcesRequested(ID, (four,), role="*"),
+    ]
     world.call(RequestResources(()))
-    assert world.told() == [ResourcesRequested(ID, ())]
+    assert world.told() == [ResourcesRequested(ID, ()), ResourcesRequested(ID, (), role="*")]
+    world.call(RequestResources(()))
+    assert world.told() == []
 
 
 def test_a_request_for_a_foreign_role_is_ignored():
