@@ -44,6 +44,7 @@ from cluster.core.allocator.events import (
     AgentUpdated,
     Allocation,
     AllocatorEvent,
+    AllocatorStatistics,
     FrameworkActivated,
     FrameworkAdded,
     FrameworkDeactivated,
@@ -95,6 +96,10 @@ class Allocator(Protocol):
 
     def inverse_offers(self, now_s: float) -> list[InverseAllocation]:
         """Whom to ask to leave which agent; not repeated until answered or withdrawn."""
+
+    @property
+    def statistics(self) -> AllocatorStatistics:
+        """What is counted for operators; may look at every role."""
 
     def check_invariants(self) -> None:
         """Raise ``InvariantBroken`` when the books contradict themselves."""
@@ -506,6 +511,12 @@ class HierarchicalAllocator:
         return False
 
     # Answers ------------------------------------------------------------------------------------
+
+    @property
+    def statistics(self) -> AllocatorStatistics:
+        """What is counted for operators."""
+        shares = {role: float(self.role_share(role)) for role in sorted(self._framework_sorters)}
+        return AllocatorStatistics(dominant_shares=shares)
 
     def role_share(self, role: str) -> Fraction:
         """Exact dominant share of a role, without the roles below it; 0 when unknown."""
