@@ -20,10 +20,7 @@ from actorproc import PID, Process, Timer
 from cluster import VERSION
 from cluster.agent_observer import AgentObserver
 from cluster.complaints import Complaints
-from cluster.core.allocator import (
-    HierarchicalAllocator,
-    WeightsUpdated,
-)
+from cluster.core.allocator import WeightsUpdated
 from cluster.core.master.core import MasterCore
 from cluster.core.master.effects import (
     AnswerOperator,
@@ -78,7 +75,12 @@ from cluster.core.master.events import (
 from cluster.core.master.registry import RegistryOperation
 from cluster.daemon import listening_ip, run_daemon
 from cluster.master_flags import MasterConfig
-from cluster.master_options import allocator_options, master_options, role_weights
+from cluster.master_options import (
+    allocator_factory,
+    allocator_options,
+    master_options,
+    role_weights,
+)
 from cluster.master_summary import state_summary
 from cluster.model.calls import (
     Accept,
@@ -136,6 +138,7 @@ class Master(Process):
         self._registrar = registrar or InMemoryRegistrar()
         self._options = master_options(config)
         self._allocator_options = allocator_options(config)
+        self._new_allocator = allocator_factory(config)
         self._weights = role_weights(config)
         self._complaints = Complaints()
         self._named_timers: dict[TimerKey, Timer] = {}
@@ -192,7 +195,7 @@ class Master(Process):
     def _become_leader(self) -> None:
         """A single master leads from its start."""
         address = self.pid.address
-        allocator = HierarchicalAllocator(self._allocator_options, self.runtime.rng("allocator"))
+        allocator = self._new_allocator(self._allocator_options, self.runtime.rng("allocator"))
         if self._weights:
             allocator.handle(WeightsUpdated(self._weights), self.clock.now_s())
         self._core = MasterCore(self._master_id, self._options, allocator)
