@@ -16,7 +16,8 @@
 
 Lines that begin with ``#`` are prose. A block is one or more commands, a line ``----``, and the
 lines that the commands together produced, up to the next empty line. An indented line continues
-the command above it. A block that produces nothing says so: ``(nothing)``.
+the command above it. Neighbours that are told the same share a line (``a1, a2 <- registered``); a
+block that produces nothing says so: ``(nothing)``.
 
 Only the form is decided here; what a command does is in ``verbs``.
 """
@@ -85,8 +86,8 @@ class Script:
             if isinstance(part, str):
                 parts.append(part)
                 continue
-            output = tuple(line for command in part.commands for line in produce(command))
-            parts.append(Block(part.commands, output or (NOTHING,)))
+            output = [line for command in part.commands for line in produce(command)]
+            parts.append(Block(part.commands, tuple(_joined(output)) or (NOTHING,)))
         return Script(self.file, tuple(parts))
 
     def __str__(self) -> str:
@@ -141,6 +142,24 @@ def _block(lines: list[str], first: int, file: str) -> Block:
     if not commands:
         raise ScenarioError(file, first, "output needs a command above it")
     return Block(tuple(commands), tuple(lines[split + 1 :]))
+
+
+def _joined(lines: Iterable[str]) -> Iterator[str]:
+    """Neighbours who are told the same share a line: ``a1, a2 <- registered``."""
+    before = after = ""
+    for line in lines:
+        who, arrow, told = line.partition(" <- ")
+        if arrow and told == after:
+            stamp, _, name = who.rpartition(" ")
+            names = before.removeprefix(f"{stamp} ").split(", ")
+            if name not in names and before == " ".join(filter(None, (stamp, ", ".join(names)))):
+                before += f", {name}"
+                continue
+        if before:
+            yield f"{before} <- {after}" if after else before
+        before, after = who, told
+    if before:
+        yield f"{before} <- {after}" if after else before
 
 
 __all__ = ["NOTHING", "SEPARATOR", "Block", "Command", "Part", "ScenarioError", "Script", "parse"]

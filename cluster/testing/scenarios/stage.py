@@ -271,7 +271,8 @@ class Stage:
             case Forward(_, payload):
                 return [str(payload)]
             case SendAgentRegistered(_, agent_id):
-                return ["registered" if name(agent_id) == to else f"registered as {agent_id}"]
+                known = name(agent_id)
+                return ["registered" + (f" as {known}" * (known != to))]
             case SendAgentReregistered(_, _, missing):
                 lost = [f"{r.task_id} {r.state.name}" for part in missing for r in part.reports]
                 return ["registered again" + (f", missing {', '.join(lost)}" if lost else "")]
@@ -285,7 +286,7 @@ class Stage:
                 agent = self.cast.at_peer(peer)
                 task = None if agent is None else agent.tasks.get((framework_id, task_id))
                 if agent is not None and task is not None and task.uuid == uuid:
-                    if task.state.is_terminal:
+                    if task.sent is not None and task.sent.is_terminal:
                         del agent.tasks[framework_id, task_id]
                 return [f"acknowledged {task_id} {uuid.decode()}"]
             case SendShutdownFramework(peer, framework_id):

@@ -4,6 +4,7 @@ A verb turns words into events for the master; what comes of them is the master'
 that only look (``shares``, ``books``, ...) change nothing.
 """
 
+import inspect
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -122,7 +123,7 @@ class Verbs:
         """Set options; before anything else happens.
 
         ``master [offer-timeout=30s] [reregister-timeout=10m] [roles=a,b] [min=cpus:1|mem:64]``
-        ``[interval=1s] [excluded=gpus] [completed=50] [slow-registry] [show-registry]``
+        ``[interval=1s] [excluded=gpus] [completed=50] [no-root] [slow-registry] [show-registry]``
         """
         given = Words(words)
         stage = self._stage
@@ -202,34 +203,43 @@ class Verbs:
     # Agents --------------------------------------------------------------------------------------
 
     def agent(self, words: Sequence[str]) -> None:
-        """An agent registers for the first time.
+        """Agents register for the first time; several names make several that are alike.
 
-        ``agent NAME RESOURCES [host=h] [attributes=rack:r1;n:5] [domain=region/zone]``
+        ``agent NAME ... RESOURCES [host=h] [attributes=rack:r1;n:5] [domain=region/zone]``
         ``[without=MULTI_ROLE,...] [no-checkpoint]``
         """
         given = Words(words)
-        name, total = given.take("name"), parse_resources(given.take("resources"))
+        names = [given.take("name")]
+        while ":" not in (word := given.take("resources")):
+            names.append(word)
+        total = parse_resources(word)
+        host = given.option("host")
+        attributes = Attributes.parse(given.option("attributes") or "")
+        domain = _domain(given.option("domain"))
+        without = {_named(AgentCapability, word) for word in given.listed("without") or ()}
+        checkpoint = not given.flag("no-checkpoint")
+        given.end()
+        for name in names:
+            self._check_is_new(name)
+            peer, ip = self._cast.new_agent_peer()
+            spec = AgentSpec(
+                hostname=host or name,
+                ip=ip,
+                checkpoint=checkpoint,
+                total=total,
+                version="1.11.0",
+                capabilities=frozenset(set(AgentCapability) - without),
+                resource_version=b"1",
+                payload=(format_resources(total), str(attributes)),
+                facts=AgentFacts(host or name, attributes, domain),
+            )
+            self._cast.agents[name] = PretendedAgent(name, peer, spec)
+            self._cast.name(peer, name)
+            self._stage.feed(RegistrationReceived(peer, spec))
+
+    def _check_is_new(self, name: str) -> None:
         if name in self._cast.agents or name in self._cast.frameworks:
             raise InvalidInput(name, "is taken")
-        peer, ip = self._cast.new_agent_peer()
-        host = given.option("host") or name
-        attributes = Attributes.parse(given.option("attributes") or "")
-        without = {_named(AgentCapability, word) for word in given.listed("without") or ()}
-        spec = AgentSpec(
-            hostname=host,
-            ip=ip,
-            checkpoint=not given.flag("no-checkpoint"),
-            total=total,
-            version="1.11.0",
-            capabilities=frozenset(set(AgentCapability) - without),
-            resource_version=b"1",
-            payload=(format_resources(total), str(attributes)),
-            facts=AgentFacts(host, attributes, _domain(given.option("domain"))),
-        )
-        given.end()
-        self._cast.agents[name] = PretendedAgent(name, peer, spec)
-        self._cast.name(peer, name)
-        self._stage.feed(RegistrationReceived(peer, spec))
 
     def register(self, words: Sequence[str]) -> None:
         """A known agent registers without an id: it asks again, or has lost its memory.
@@ -254,7 +264,11 @@ class Verbs:
         if (host := given.option("host")) is not None:
             agent.spec = replace(agent.spec, hostname=host)
         for name in given.listed("without") or ():
-            self._forget_task(agent, name)
+            task = self._task_of(agent, name)
+            del agent.tasks[task.framework_id, task.task_id]
+        for word in given.listed("ended") or ():
+            name, _, state = word.partition(":")
+            self._task_of(agent, name).state = _named(TaskState, state)
         if given.flag("moved"):
             agent.peer, _ = self._cast.new_agent_peer()
             self._cast.name(agent.peer, agent.name)
@@ -330,11 +344,11 @@ class Verbs:
             if framework.framework_id in wanted:
                 yield replace(framework.spec, framework_id=framework.framework_id)
 
-    def _forget_task(self, agent: PretendedAgent, name: str) -> None:
-        for key in [key for key in agent.tasks if key[1] == name]:
-            del agent.tasks[key]
-            return
-        raise InvalidInput("without", f"{agent.name} has no task {name}")
+    def _task_of(self, agent: PretendedAgent, name: str) -> PretendedTask:
+        for task in agent.tasks.values():
+            if task.task_id == name:
+                return task
+        raise InvalidInput(name, f"is no task of {agent.name}")
 
     # Frameworks ----------------------------------------------------------------------------------
 
@@ -346,8 +360,7 @@ class Verbs:
         """
         given = Words(words)
         name = given.take("name")
-        if name in self._cast.agents or name in self._cast.frameworks:
-            raise InvalidInput(name, "is taken")
+        self._check_is_new(name)
         peer = self._cast.scheduler_peer(name)
         spec = self._describe(_plain_framework(name), given)
         framework_id = given.option("id")
@@ -919,4 +932,14 @@ def _verbs() -> dict[str, Callable[["Verbs", Sequence[str]], None]]:
 
 VERBS = _verbs()
 
-__all__ = ["VERBS", "Check", "Verbs", "play", "play_text"]
+
+def reference() -> str:
+    """All verbs as a list in Markdown, from their docstrings."""
+    parts = []
+    for verb in VERBS.values():
+        first, _, usage = (inspect.getdoc(verb) or "").partition("\n\n")
+        parts.append(f"- {' '.join(usage.split()).replace('``', '`')}\n  {' '.join(first.split())}")
+    return "\n".join(parts) + "\n"
+
+
+__all__ = ["VERBS", "Check", "Verbs", "play", "play_text", "reference"]
