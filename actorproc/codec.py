@@ -85,21 +85,63 @@ def _require_text(message: Any) -> None:
     Differs: Mesos (C++) lets such strings pass, as it never needs to decode them.
     """
     for field, value in message.ListFields():
-        if field.type == _TYPE_STRING:
-            values = value if field.is_repeated else (value,)
-            if not all(isinstance(text, str) for text in values):
-                raise PeerProtocolError(f"{field.full_name} must be UTF-8 text")
-        elif field.type == _TYPE_MESSAGE:
-            if hasattr(value, "ListFields"):
-                _require_text(value)
-            elif hasattr(value, "items"):
-                _require_text_in_map(field, value)
-            else:
-                for part in value:
-                    _require_text(part)
+        check = _CHECKS.get(field)
+        if check is None:
+            check = _CHECKS[field] = _check_of(field)
+        if check is not _pass:
+            check(field, value)
 
 
-def _require_text_in_map(field: Any, entries: Any) -> None:
+_Check = Callable[[Any, Any], None]
+
+
+def _check_of(field: Any) -> _Check:
+    """What a field of this descriptor needs, worked out once for all messages."""
+    if field.type == _TYPE_STRING:
+        return _check_texts if field.is_repeated else _check_text
+    if field.type != _TYPE_MESSAGE or not _may_hold_text(field.message_type, set()):
+        return _pass
+    if field.message_type.GetOptions().map_entry:
+        return _check_map
+    return _check_messages if field.is_repeated else _check_message
+
+
+def _may_hold_text(descriptor: Any, seen: set[str]) -> bool:
+    """Whether a message has a string, at any depth."""
+    if descriptor.full_name in seen:
+        return False
+    seen.add(descriptor.full_name)
+    return bool(descriptor.is_extendable) or any(
+        field.type == _TYPE_STRING
+        or (field.type == _TYPE_MESSAGE and _may_hold_text(field.message_type, seen))
+        for field in descriptor.fields
+    )
+
+
+def _pass(field: Any, value: Any) -> None:
+    pass
+
+
+def _check_text(field: Any, value: Any) -> None:
+    if type(value) is not str:
+        raise PeerProtocolError(f"{field.full_name} must be UTF-8 text")
+
+
+def _check_texts(field: Any, values: Any) -> None:
+    for value in values:
+        _check_text(field, value)
+
+
+def _check_message(field: Any, value: Any) -> None:
+    _require_text(value)
+
+
+def _check_messages(field: Any, values: Any) -> None:
+    for value in values:
+        _require_text(value)
+
+
+def _check_map(field: Any, entries: Any) -> None:
     value_type = field.message_type.fields_by_name["value"].type
     for key in entries:  # items() would fail on a key that is not UTF-8
         if isinstance(key, bytes):
@@ -111,6 +153,8 @@ def _require_text_in_map(field: Any, entries: Any) -> None:
             raise PeerProtocolError(f"{field.full_name} must be UTF-8 text")
 
 
+# As many as the program's protocols have fields.
+_CHECKS: dict[Any, _Check] = {}
 # Numbers of google.protobuf.FieldDescriptorProto.Type, written out to keep the import light.
 _TYPE_STRING = 9
 _TYPE_MESSAGE = 11
