@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
 from actorproc.errors import PeerProtocolError
+from actorproc.text_rule import TextRule
 
 
 class ProtobufMessage(Protocol):
@@ -61,6 +62,7 @@ def protobuf_codec(message_type: type[Any]) -> Codec:
     Decoding raises the library's ``DecodeError`` for garbled bytes and ``PeerProtocolError`` naming
     the field otherwise.
     """
+    require_text = TextRule(message_type.DESCRIPTOR).require
 
     def decode(body: bytes) -> object:
         message = message_type()
@@ -68,7 +70,7 @@ def protobuf_codec(message_type: type[Any]) -> Codec:
         if not message.IsInitialized():
             missing = ", ".join(message.FindInitializationErrors())
             raise PeerProtocolError(f"missing required fields: {missing}")
-        _require_text(message)
+        require_text(message, body)
         return message
 
     return Codec(message_type.DESCRIPTOR.full_name, encode_protobuf, decode)
@@ -77,87 +79,6 @@ def protobuf_codec(message_type: type[Any]) -> Codec:
 def encode_protobuf(message: ProtobufMessage) -> bytes:
     """The bytes of a message, maps sorted by key."""
     return message.SerializeToString(deterministic=True)
-
-
-def _require_text(message: Any) -> None:
-    """Raise for the first string, at any depth, that is not UTF-8.
-
-    Differs: Mesos (C++) lets such strings pass, as it never needs to decode them.
-    """
-    for field, value in message.ListFields():
-        check = _CHECKS.get(field)
-        if check is None:
-            check = _CHECKS[field] = _check_of(field)
-        if check is not _pass:
-            check(field, value)
-
-
-_Check = Callable[[Any, Any], None]
-
-
-def _check_of(field: Any) -> _Check:
-    """What a field of this descriptor needs, worked out once for all messages."""
-    if field.type == _TYPE_STRING:
-        return _check_texts if field.is_repeated else _check_text
-    if field.type != _TYPE_MESSAGE or not _may_hold_text(field.message_type, set()):
-        return _pass
-    if field.message_type.GetOptions().map_entry:
-        return _check_map
-    return _check_messages if field.is_repeated else _check_message
-
-
-def _may_hold_text(descriptor: Any, seen: set[str]) -> bool:
-    """Whether a message has a string, at any depth."""
-    if descriptor.full_name in seen:
-        return False
-    seen.add(descriptor.full_name)
-    return bool(descriptor.is_extendable) or any(
-        field.type == _TYPE_STRING
-        or (field.type == _TYPE_MESSAGE and _may_hold_text(field.message_type, seen))
-        for field in descriptor.fields
-    )
-
-
-def _pass(field: Any, value: Any) -> None:
-    pass
-
-
-def _check_text(field: Any, value: Any) -> None:
-    if type(value) is not str:
-        raise PeerProtocolError(f"{field.full_name} must be UTF-8 text")
-
-
-def _check_texts(field: Any, values: Any) -> None:
-    for value in values:
-        _check_text(field, value)
-
-
-def _check_message(field: Any, value: Any) -> None:
-    _require_text(value)
-
-
-def _check_messages(field: Any, values: Any) -> None:
-    for value in values:
-        _require_text(value)
-
-
-def _check_map(field: Any, entries: Any) -> None:
-    value_type = field.message_type.fields_by_name["value"].type
-    for key in entries:  # items() would fail on a key that is not UTF-8
-        if isinstance(key, bytes):
-            raise PeerProtocolError(f"{field.full_name} must be UTF-8 text")
-    for value in entries.values():
-        if value_type == _TYPE_MESSAGE:
-            _require_text(value)
-        elif value_type == _TYPE_STRING and isinstance(value, bytes):
-            raise PeerProtocolError(f"{field.full_name} must be UTF-8 text")
-
-
-# As many as the program's protocols have fields.
-_CHECKS: dict[Any, _Check] = {}
-# Numbers of google.protobuf.FieldDescriptorProto.Type, written out to keep the import light.
-_TYPE_STRING = 9
-_TYPE_MESSAGE = 11
 
 
 def name_and_codec(message: str | type[Any], codec: Codec | None) -> tuple[str, Codec]:

@@ -159,7 +159,7 @@ class SimulatedAgent(Peer):
         info.checkpoint = True
         _add_resources(info.resources, _AGENT_RESOURCES)
         for capability in range(1, 9):
-            message.agent_capabilities.add(type=capability)  # type: ignore[arg-type]
+            message.agent_capabilities.add(type=capability)
         message.resource_version_uuid.value = uuid.uuid4().bytes
         for name in self._frameworks:
             _describe_framework(message.frameworks.add(), name)
@@ -167,7 +167,7 @@ class SimulatedAgent(Peer):
             self._describe_task(message.tasks.add(), index, task_id)
         self._report = message.SerializeToString()
 
-    def _describe_task(self, task: internal.Task, index: int, task_id: str) -> None:
+    def _describe_task(self, task: mesos.Task, index: int, task_id: str) -> None:
         task.name = task_id
         task.task_id.value = task_id
         task.framework_id.value = self.owner(index)
@@ -223,6 +223,8 @@ class SimulatedAgent(Peer):
                 self._crowd.on_acknowledged(acknowledgement.uuid)
             case "mesos.internal.ShutdownMessage":
                 raise RuntimeError(f"{self.agent_id} is shut down: {body!r}")
+            case _:
+                pass  # an agent without executors has nothing to tell them
 
 
 class SimulatedScheduler(Peer):
@@ -248,6 +250,8 @@ class SimulatedScheduler(Peer):
                 self._crowd.on_subscribed()
             case "mesos.internal.FrameworkErrorMessage":
                 raise RuntimeError(f"{self._framework_id} is refused: {body!r}")
+            case _:
+                pass
 
     def reconcile(self) -> None:
         call = scheduler.Call(type=scheduler.Call.RECONCILE)

@@ -5,8 +5,8 @@ of ``benchmarks.master``. ``MasterCore`` and its allocator are the real ones, fe
 asked for effects directly: no sockets, no messages.
 
 The master serves one event after the other, in the order of arrival, and every event takes as long
-as it was measured to take: virtual time passes by that much, and events that arrive meanwhile wait.
-So a core that is too slow shows as a queue, and thus as overhead. Between master and peers a
+as it was measured to take (in processor time, so that other programs do not count): virtual time
+passes by that much, and events that arrive meanwhile wait. So a core that is too slow shows as a queue, and thus as overhead. Between master and peers a
 message takes ``NETWORK_S``. What the peers decide takes no time::
 
     agent free ─► resources come back ─► allocation run ─► offer ─► ACCEPT ─► task runs for 30 s
@@ -199,9 +199,9 @@ class Simulation:
     def _feed(self, event: MasterEvent) -> None:
         """Let the master serve one event, as soon as it is done with those before."""
         begin_s = max(self.now_s, self._free_from_s)
-        start_s = time.perf_counter()
+        start_s = time.thread_time()
         effects = self._core.handle(event, begin_s)
-        cost_s = time.perf_counter() - start_s
+        cost_s = time.thread_time() - start_s
         self._free_from_s = begin_s + cost_s
         if self.is_measuring:
             self.busy_s += cost_s
@@ -362,9 +362,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=60.0, help="of virtual time, measured")
     parser.add_argument("--seed", type=int, default=1)
     found = parser.parse_args()
-    figures = run(
-        found.agents, found.frameworks, found.tasks_per_agent, found.seconds, found.seed
-    )
+    figures = run(found.agents, found.frameworks, found.tasks_per_agent, found.seconds, found.seed)
     print(json.dumps(figures))
 
 
