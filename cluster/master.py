@@ -514,7 +514,7 @@ class Master(Process):
             case CancelTimer(key):
                 self._cancel_timer(key)
             case WriteRegistry(operation):
-                logger.info("registry: %s", operation)
+                logger.debug("registry: %s", operation)
                 self._registrar.apply(operation, self._on_registry_written)
             case RequestAllocationRun():
                 self._later(self._feed, AllocationDue())
