@@ -1,6 +1,6 @@
 """What an agent remembers of its resources, on disk: the checkpoint, volumes, links to volumes.
 
-    <work_dir>/meta/resources/resources.info                    one record per resource, old spelling
+    <work_dir>/meta/resources/resources.info                    a record per resource, old spelling
     <work_dir>/meta/resources/resources_and_operations.state    one record, with operations
     <work_dir>/volumes/roles/<role, '/' written ' '>/<id>/      volumes on the default disk
     <root>/volumes/roles/<role>/<id>/                           volumes on a PATH disk

@@ -7,7 +7,7 @@ outlive an agent because somebody made them so (*checkpointed*). Not here: who m
 Source: master.md §6.2 (operations) and §9 (reservations, volumes); agent.md §13.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from cluster.errors import InvalidInput
@@ -165,7 +165,7 @@ def with_checkpointed(declared: Resources, checkpointed: Resources) -> Resources
     Raises:
         ResourcesNotContained: the remembered resources cannot have been made of the declared ones.
     """
-    return (declared - Resources(map(_as_declared, checkpointed))) + checkpointed
+    return (declared - Resources(map(_as_declared, _singly(checkpointed)))) + checkpointed
 
 
 def holds_all(whole: Resources, part: Resources) -> bool:
@@ -213,12 +213,19 @@ def _as_declared(entry: Resource) -> Resource:
 def _popped(resources: Resources) -> Resources:
     return Resources(
         _remade(entry, replace(entry.identity, reservations=entry.reservations[:-1]))
-        for entry in resources
+        for entry in _singly(resources)
     )
 
 
+def _singly(resources: Resources) -> Iterator[Resource]:
+    """The entries, copies apart: two equal volumes make twice the disk."""
+    for entry in resources:
+        for _ in range(entry.copies):
+            yield replace(entry, copies=1)
+
+
 def _plain(volumes: Resources) -> Resources:
-    return Resources(map(_plain_entry, volumes))
+    return Resources(map(_plain_entry, _singly(volumes)))
 
 
 def _plain_entry(entry: Resource) -> Resource:
@@ -232,7 +239,7 @@ def _plain_entry(entry: Resource) -> Resource:
 
 def _remade(entry: Resource, identity: ResourceIdentity) -> Resource:
     """The entry under another identity; the bundle works out anew whether it has parts."""
-    return Resource(replace(identity, whole=None), entry.value, entry.copies)
+    return Resource(replace(identity, whole=None), entry.value)
 
 
 def _resized(volume: Resource, milli: int) -> Resource:

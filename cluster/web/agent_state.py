@@ -113,6 +113,10 @@ def resources_full_json(resources: Resources) -> list[Json]:
         portable_resources(resources), resources_to_pb(resources, refined=True), strict=True
     ):
         one = _message_json(old)
+        if old.HasField("ranges"):
+            # The general form writes such numbers as texts.
+            pairs = [{"begin": pair.begin, "end": pair.end} for pair in old.ranges.range]
+            one["ranges"] = {"range": pairs}
         if new.reservations:
             one["reservations"] = [_message_json(level) for level in new.reservations]
         shown.append(one)

@@ -138,6 +138,8 @@ def test_updates_are_completed_as_recorded():
             container_id=container.container_id.value,
             os_pid=container.executor_pid,
             ip="127.0.0.1",
+            state=report.state,
+            reason=None,
         )
         made = wire.forwarded_update(update, TaskState(want.update.latest_state), want.pid)
         assert made.SerializeToString() == want.SerializeToString()
