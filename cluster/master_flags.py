@@ -69,11 +69,8 @@ _NOT_YET_EFFECTIVE = frozenset(
         "max_executors_per_agent",
         "max_operator_event_stream_subscribers",
         "memory_profiling",
-        "offer_constraints_re2_max_mem_bytes",
-        "offer_constraints_re2_max_program_size",
         "publish_per_framework_metrics",
         "quorum",
-        "rate_limits",
         "recovery_agent_removal_limit",
         "registry",
         "registry_fetch_timeout_s",
@@ -256,10 +253,12 @@ class MasterConfig(DaemonConfig):
         "Smallest worthwhile offer; alternatives apart by |, quantities by ;",
         group=ALLOCATION,
     )
+    # Differs: Mesos lets a framework hold an offer for ever. Five minutes are what frameworks that
+    # collect offers on purpose hold them for; an offer that is older is most likely forgotten.
     offer_timeout_s: float | None = flag(
-        None,
-        kinds.duration(),
-        "How long a framework may hold an offer before it is rescinded; without it, for ever",
+        300.0,
+        kinds.duration_or_none(),
+        "How long a framework may hold an offer before it is rescinded; none for ever",
         group=ALLOCATION,
     )
     filter_gpu_resources: bool = flag(
@@ -326,7 +325,8 @@ class MasterConfig(DaemonConfig):
     rate_limits: kinds.JsonValue = flag(
         None,
         kinds.json_value(),
-        "Messages per second that principals may send",
+        'Messages per second that principals may send: {"limits":[{"principal":"p","qps":5,'
+        '"capacity":100}],"aggregate_default_qps":10,"aggregate_default_capacity":1000}',
         group=FRAMEWORKS,
     )
 

@@ -50,6 +50,7 @@ from cluster.core.allocator.events import (
     FrameworkUpdated,
     FreeResourcesConverted,
     IntervalElapsed,
+    InverseAllocation,
     InverseOfferAnswered,
     InverseOfferWithdrawn,
     OffersRevived,
@@ -90,6 +91,9 @@ class Allocator(Protocol):
 
     def allocate(self, now_s: float) -> list[Allocation]:
         """One run over the candidates. What is returned is booked until it is recovered."""
+
+    def inverse_offers(self, now_s: float) -> list[InverseAllocation]:
+        """Whom to ask to leave which agent; not repeated until answered or withdrawn."""
 
     def check_invariants(self) -> None:
         """Raise ``InvariantBroken`` when the books contradict themselves."""
@@ -446,6 +450,10 @@ class HierarchicalAllocator:
         for agent in agents:
             self._offer_agent(agent, now_s, allocations)
         return allocations
+
+    def inverse_offers(self, now_s: float) -> list[InverseAllocation]:
+        """Whom to ask to leave which agent."""
+        return []
 
     def _offer_agent(self, agent: AgentBook, now_s: float, allocations: list[Allocation]) -> None:
         """Offer what is free on one agent, role by role, while there is something to offer."""

@@ -512,6 +512,7 @@ class Admission:
     def _rescind_offers(self, record: AgentRecord) -> None:
         for offer in self._state.offers.of_agent(record.agent_id):
             self._state.withdraw(offer, tell=True)
+        self._state.withdraw_inverse_offers_on(record.agent_id)
 
     def _speaking_agent(self, peer: PeerId, agent_id: AgentId, what: str) -> AgentRecord | None:
         """The registered agent, if it is the one that speaks."""

@@ -30,6 +30,7 @@ GIVEN_TO_AGENT = (
 # Shown by us and not by that build: our own flags, and flags of builds with port mapping.
 SHOWN_BY_US_ALONE = {
     *("log_format", "authenticate_http_executors"),
+    "offer_timeout",  # has a default here, which the real master has not
     *("check_agent_port_range_only", "enforce_container_ports", "container_ports_watch_interval"),
     *("egress_unique_flow_per_container", "network_enable_snmp_statistics"),
     *("network_enable_socket_statistics_details", "network_enable_socket_statistics_summary"),
@@ -111,6 +112,15 @@ def test_bounds(config_type, argument, rule):
         parse_flags(config_type, [*needed, argument], {})
     assert caught.value.field == argument.partition("=")[0]
     assert rule in caught.value.rule
+
+
+@pytest.mark.parametrize(
+    ("argument", "value_s", "shown"), [("none", None, None), ("90secs", 90.0, "1.5mins")]
+)
+def test_offers_may_be_held_for_ever_again(argument, value_s, shown):
+    config = configuration(MasterConfig, ["--work_dir=/w", f"--offer_timeout={argument}"])
+    assert config.offer_timeout_s == value_s
+    assert flag_values(config).get("offer_timeout") == shown
 
 
 def test_the_agent_reads_its_master_from_a_file(tmp_path):
