@@ -22,10 +22,7 @@ from actorproc.metrics import MetricsEndpoint
 from cluster import VERSION
 from cluster.agent_observer import AgentObserver
 from cluster.complaints import Complaints
-from cluster.core.allocator import (
-    HierarchicalAllocator,
-    WeightsUpdated,
-)
+from cluster.core.allocator import WeightsUpdated
 from cluster.core.master.core import MasterCore
 from cluster.core.master.effects import (
     AnswerOperator,
@@ -95,6 +92,7 @@ from cluster.daemon import listening_ip, run_daemon
 from cluster.master_flags import MasterConfig
 from cluster.master_metrics import MasterMetrics, MessageCounts, Values, gather
 from cluster.master_options import (
+    allocator_factory,
     allocator_options,
     master_options,
     rate_limits,
@@ -159,6 +157,7 @@ class Master(Process):
         self._registrar = registrar or InMemoryRegistrar()
         self._options = master_options(config)
         self._allocator_options = allocator_options(config)
+        self._new_allocator = allocator_factory(config)
         self._weights = role_weights(config)
         self._regex_limits = regex_limits(config)
         limits = rate_limits(config)
@@ -234,7 +233,7 @@ class Master(Process):
     def _become_leader(self) -> None:
         """A single master leads from its start."""
         address = self.pid.address
-        allocator = HierarchicalAllocator(self._allocator_options, self.runtime.rng("allocator"))
+        allocator = self._new_allocator(self._allocator_options, self.runtime.rng("allocator"))
         if self._weights:
             allocator.handle(WeightsUpdated(self._weights), self.clock.now_s())
         self._core = MasterCore(self._master_id, self._options, allocator)
@@ -608,7 +607,7 @@ class Master(Process):
             case CancelTimer(key):
                 self._cancel_timer(key)
             case WriteRegistry(operation):
-                logger.info("registry: %s", operation)
+                logger.debug("registry: %s", operation)
                 self._registrar.apply(operation, self._on_registry_written)
             case RequestAllocationRun():
                 self._metrics.allocation_latency.start()

@@ -51,7 +51,6 @@ _UNAVAILABLE = {
 _NOT_YET_EFFECTIVE = frozenset(
     {
         "agent_removal_rate_limit",
-        "allocator",
         "allocator_agent_recovery_factor",
         "allocator_recovery_timeout_s",
         "authentication_v0_timeout_s",
@@ -62,7 +61,6 @@ _NOT_YET_EFFECTIVE = frozenset(
         "domain",
         "external_log_file",
         "filter_gpu_resources",
-        "framework_sorter",
         "http_authenticators",
         "http_framework_authenticators",
         "initialize_driver_logging",
@@ -80,7 +78,6 @@ _NOT_YET_EFFECTIVE = frozenset(
         "registry_max_agent_count",
         "registry_store_timeout_s",
         "require_agent_domain",
-        "role_sorter",
         "webui_dir",
         "zk_session_timeout_s",
     }
@@ -226,7 +223,7 @@ class MasterConfig(DaemonConfig):
     allocator: str = flag(
         "hierarchical",
         kinds.text("NAME"),
-        "Which allocator divides the resources",
+        "Which allocator divides the resources: hierarchical, or an installed one",
         group=ALLOCATION,
     )
     allocation_interval_s: float = flag(
@@ -237,15 +234,16 @@ class MasterConfig(DaemonConfig):
     )
     role_sorter: str = flag(
         "drf",
-        kinds.choice("drf", "random"),
-        "In which order roles are served: drf (least dominant share first) or random",
+        kinds.text("NAME"),
+        "In which order roles are served: drf (least dominant share first), random (chances by "
+        "weight), priority (highest weight first), or an installed one",
         group=ALLOCATION,
         aliases=("user_sorter",),
     )
     framework_sorter: str = flag(
         "drf",
-        kinds.choice("drf", "random"),
-        "In which order the frameworks of one role are served",
+        kinds.text("NAME"),
+        "In which order the frameworks of one role are served; names as for --role_sorter",
         group=ALLOCATION,
     )
     min_allocatable_resources: str = flag(

@@ -10,6 +10,7 @@ from cluster.core.master.state import MasterOptions
 from cluster.errors import InvalidInput
 from cluster.master_flags import MasterConfig
 from cluster.model.roles import check_role
+from cluster.plugins import AllocatorFactory, find_allocator, find_sorter
 from cluster.validation.offer_constraints import RegexLimits
 from cluster.wire.pb import mesos_pb2 as mesos
 
@@ -35,13 +36,24 @@ def allocator_options(config: MasterConfig) -> AllocatorOptions:
     """Settings of the allocator.
 
     Raises:
-        InvalidInput: ``--min_allocatable_resources`` cannot be read.
+        InvalidInput: ``--min_allocatable_resources`` cannot be read, or a sorter is unknown.
     """
     return AllocatorOptions(
         allocation_interval_s=config.allocation_interval_s,
         min_allocatable=parse_min_allocatable(config.min_allocatable_resources),
         fair_sharing_excluded=frozenset(_words(config.fair_sharing_excluded_resource_names)),
+        role_sorter=find_sorter(config.role_sorter, flag="--role_sorter"),
+        framework_sorter=find_sorter(config.framework_sorter, flag="--framework_sorter"),
     )
+
+
+def allocator_factory(config: MasterConfig) -> AllocatorFactory:
+    """What makes the allocator.
+
+    Raises:
+        InvalidInput: ``--allocator`` is unknown, or what it names is no allocator.
+    """
+    return find_allocator(config.allocator, allocator_options(config), flag="--allocator")
 
 
 def role_weights(config: MasterConfig) -> dict[str, float]:
@@ -127,4 +139,11 @@ def _words(text: str | None) -> list[str]:
     return [word.strip() for word in (text or "").split(",") if word.strip()]
 
 
-__all__ = ["allocator_options", "master_options", "rate_limits", "regex_limits", "role_weights"]
+__all__ = [
+    "allocator_factory",
+    "allocator_options",
+    "master_options",
+    "rate_limits",
+    "regex_limits",
+    "role_weights",
+]

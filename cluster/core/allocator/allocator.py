@@ -35,7 +35,6 @@ from fractions import Fraction
 from typing import Protocol, assert_never
 
 from cluster.core.allocator.agents import AgentBook
-from cluster.core.allocator.drf import DrfSorter
 from cluster.core.allocator.events import (
     AgentActivated,
     AgentAdded,
@@ -124,14 +123,14 @@ class HierarchicalAllocator:
 
     Args:
         options: settings.
-        rng: decides the order of agents inside a run, and nothing else.
+        rng: decides the order of agents inside a run, and what sorters draw.
     """
 
     def __init__(self, options: AllocatorOptions, rng: random.Random) -> None:
         self._options = options
         self._rng = rng
         self._totals = ClusterTotals(options.fair_sharing_excluded)
-        self._role_sorter: Sorter = DrfSorter(self._totals)
+        self._role_sorter = options.role_sorter(self._totals, is_hierarchical=True, rng=rng)
         self._framework_sorters: dict[str, Sorter] = {}
         self._frameworks: dict[FrameworkId, _Framework] = {}
         self._agents: dict[AgentId, AgentBook] = {}
@@ -380,7 +379,9 @@ class HierarchicalAllocator:
     def _ensure_client(self, client: ClientKey) -> None:
         framework_id, role = client
         if role not in self._framework_sorters:
-            self._framework_sorters[role] = DrfSorter(self._totals, is_hierarchical=False)
+            self._framework_sorters[role] = self._options.framework_sorter(
+                self._totals, is_hierarchical=False, rng=self._rng
+            )
             self._role_sorter.add(role)
         if framework_id not in self._framework_sorters[role]:
             self._framework_sorters[role].add(framework_id)

@@ -96,7 +96,6 @@ def test_deprecated_names(config_type, arguments, field, value):
         (MasterConfig, "--max_agent_ping_timeouts=0", "at least 1"),
         (MasterConfig, "--agent_reregister_timeout=9mins", "at least 10mins"),
         (MasterConfig, "--registry=etcd", "one of replicated_log, in_memory"),
-        (MasterConfig, "--role_sorter=fifo", "one of drf, random"),
         (MasterConfig, "--acls={", "must be JSON"),
         (AgentConfig, "--executor_reregistration_timeout=16secs", "at most 15secs"),
         (AgentConfig, "--gc_disk_headroom=2", "at most 1"),
