@@ -104,8 +104,9 @@ async def test_an_update_of_the_framework_keeps_the_wishes_of_the_roles_that_sta
         constraints = {"role_constraints": {"c": {"groups": []}}}
         driven.driver.update_framework(renamed, (), constraints)
         await world.settle()
-        assert driven.record.constraints.groups == {"c": ()}
-        assert driven.record.spec.min_allocatable == {}
+        record = world.state.frameworks.get(driven.driver.framework.id.value)
+        assert record.constraints.groups == {"c": ()}
+        assert record.spec.min_allocatable == {}
 
 
 async def test_wishes_are_repeated_when_the_driver_subscribes_again():
