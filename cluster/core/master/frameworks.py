@@ -22,11 +22,13 @@ class FrameworkRecord:
     Attributes:
         peer: where it subscribed from last; None while only agents have told of it.
         generation: counts subscriptions and disconnections, so that an old timer is recognised.
+        has_feedback: its scheduler can be told what becomes of operations.
     """
 
     __slots__ = (
         "framework_id",
         "generation",
+        "has_feedback",
         "peer",
         "registered_s",
         "reregistered_s",
@@ -52,6 +54,7 @@ class FrameworkRecord:
         self.peer = peer
         self.suppressed_roles: frozenset[str] = frozenset()
         self.generation = 0
+        self.has_feedback = False
         self.registered_s = now_s
         self.reregistered_s: float | None = None
         self.unregistered_s: float | None = None

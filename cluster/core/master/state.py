@@ -7,7 +7,11 @@ class keeps the books and the allocator in step, so that every resource is free,
 from dataclasses import dataclass
 
 from cluster.core.allocator import Allocator
-from cluster.core.allocator.events import ResourcesRecovered
+from cluster.core.allocator.events import (
+    FreeResourcesConverted,
+    ResourcesConverted,
+    ResourcesRecovered,
+)
 from cluster.core.master.agents import AgentBook, AgentRecord, AgentStanding
 from cluster.core.master.effects import (
     CancelTimer,
@@ -19,10 +23,12 @@ from cluster.core.master.effects import (
 )
 from cluster.core.master.frameworks import FrameworkBook, FrameworkRecord
 from cluster.core.master.offers import OfferBook
+from cluster.core.master.operations import OperationBook
 from cluster.core.master.registry import Registry
 from cluster.core.master.tasks import TaskBook, TaskRecord
 from cluster.model.ids import AgentId, FrameworkId, MasterId, OfferId
 from cluster.model.offers import Offer
+from cluster.model.operations import Conversion
 from cluster.model.resources import EMPTY, Resources
 from cluster.model.task_states import TaskState, UpdateReason
 from cluster.model.tasks import StatusReport
@@ -60,6 +66,7 @@ class MasterState:
             options.completed_tasks_per_framework_max, options.unreachable_tasks_per_framework_max
         )
         self.offers = OfferBook()
+        self.operations = OperationBook()
         self.registry = Registry()
         self._outbox: list[MasterEffect] = []
         self._frameworks_named = 0
@@ -118,6 +125,34 @@ class MasterState:
 
     def release_task(self, task: TaskRecord) -> None:
         self.release(task.framework_id, task.role, task.agent_id, task.resources)
+
+    def convert_held(
+        self, framework_id: FrameworkId, role: str, agent: AgentRecord, conversion: Conversion
+    ) -> None:
+        """What a framework holds on an agent turns into something else, and so does the total."""
+        agent.total = conversion.of_total(agent.total)
+        self.allocator.handle(
+            ResourcesConverted(
+                framework_id, role, agent.agent_id, conversion.before, conversion.after
+            ),
+            self.now_s,
+        )
+
+    def convert_free(self, agent: AgentRecord, conversion: Conversion) -> None:
+        """Free resources of an agent turn into something else."""
+        agent.total = conversion.of_total(agent.total)
+        self.allocator.handle(
+            FreeResourcesConverted(agent.agent_id, conversion.before, conversion.after), self.now_s
+        )
+
+    def share_copies(
+        self, framework_id: FrameworkId, role: str, agent_id: AgentId, copies: Resources
+    ) -> None:
+        """A framework uses shared volumes once more; what the agent has stays the same."""
+        if copies:
+            self.allocator.handle(
+                ResourcesConverted(framework_id, role, agent_id, EMPTY, copies), self.now_s
+            )
 
     def withdraw(self, offer: Offer, *, tell: bool) -> None:
         """End an offer that its framework did not use; no filter comes of it."""
@@ -204,7 +239,7 @@ class MasterState:
         return AgentStanding.UNKNOWN
 
     def used_on(self, agent: AgentRecord) -> dict[tuple[FrameworkId, str], Resources]:
-        """What tasks and executors hold on an agent, by framework and role."""
+        """What tasks, executors and operations hold on an agent, by framework and role."""
         used: dict[tuple[FrameworkId, str], Resources] = {}
         for task in self.tasks.of_agent(agent.agent_id):
             if task.holds_resources:
@@ -213,7 +248,20 @@ class MasterState:
         for (framework_id, _), executor in agent.executors.items():
             owner = (framework_id, executor.role)
             used[owner] = used.get(owner, EMPTY) + executor.spec.resources
+        for operation in self.operations.of_agent(agent.agent_id):
+            if operation.held:
+                assert operation.framework_id is not None
+                assert operation.role is not None
+                owner = (operation.framework_id, operation.role)
+                used[owner] = used.get(owner, EMPTY) + operation.held
         return used
+
+    def free_on(self, agent: AgentRecord) -> Resources:
+        """What nobody uses and nobody is offered; a shared volume is always there."""
+        taken = sum(self.used_on(agent).values(), start=EMPTY)
+        for offer in self.offers.of_agent(agent.agent_id):
+            taken = taken + offer.resources
+        return agent.total.minus_up_to(taken.where(lambda identity: not identity.is_shared))
 
 
 __all__ = ["MasterOptions", "MasterState"]

@@ -95,6 +95,7 @@ class Subscriptions:
             framework_id, spec, state=FrameworkState.ACTIVE, peer=peer, now_s=state.now_s
         )
         record.suppressed_roles = subscribe.suppressed_roles
+        record.has_feedback = subscribe.has_feedback
         record.story.add(state.now_s, f"subscribed from {peer}", "new -> ACTIVE")
         state.frameworks.add(record)
         state.emit(Link(peer))
@@ -151,6 +152,7 @@ class Subscriptions:
         state = self._state
         record.advance(FrameworkStep.SUBSCRIBED, state.now_s)
         record.generation += 1
+        record.has_feedback = subscribe.has_feedback
         record.reregistered_s = state.now_s
         state.frameworks.move(record, peer)
         state.emit(CancelTimer(FailoverTimer(record.framework_id)))

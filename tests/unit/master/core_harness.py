@@ -107,8 +107,8 @@ def status_update(task_id="t", state="RUNNING", *, framework_id="m-0000", uuid=b
 class Harness:
     """Feeds events and collects effects; the books are checked after each event."""
 
-    def __init__(self, **options):
-        allocator = HierarchicalAllocator(AllocatorOptions(), random.Random(1))
+    def __init__(self, allocator=None, **options):
+        allocator = allocator or HierarchicalAllocator(AllocatorOptions(), random.Random(1))
         self.core = MasterCore(MasterId("m"), MasterOptions(**options), allocator)
         self.effects = []
         self.pending_writes = []
