@@ -40,6 +40,7 @@ from cluster.core.master.launches import Launches
 from cluster.core.master.news import News
 from cluster.core.master.offering import Offering
 from cluster.core.master.operators import Operators
+from cluster.core.master.resource_calls import ResourceCalls
 from cluster.core.master.state import MasterOptions, MasterState
 from cluster.core.master.subscriptions import Subscriptions
 from cluster.errors import InvariantBroken
@@ -91,7 +92,9 @@ class MasterCore:
         self._changes = Changes(self.state, rng or random.Random(0))
         self._launches = Launches(self.state, self._offering, self._changes)
         self._news = News(self.state)
-        self._operators = Operators(self.state, self._subscriptions)
+        self._operators = Operators(
+            self.state, self._subscriptions, ResourceCalls(self.state, self._changes)
+        )
 
     def handle(self, event: MasterEvent, now_s: float) -> list[MasterEffect]:
         """Take in one fact; returns what to do, in order."""

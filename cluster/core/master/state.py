@@ -28,7 +28,7 @@ from cluster.core.master.registry import Registry
 from cluster.core.master.tasks import TaskBook, TaskRecord
 from cluster.model.ids import AgentId, FrameworkId, MasterId, OfferId
 from cluster.model.offers import Offer
-from cluster.model.operations import Conversion
+from cluster.model.operations import Conversion, single
 from cluster.model.resources import EMPTY, Resources
 from cluster.model.task_states import TaskState, UpdateReason
 from cluster.model.tasks import StatusReport
@@ -129,8 +129,12 @@ class MasterState:
     def convert_held(
         self, framework_id: FrameworkId, role: str, agent: AgentRecord, conversion: Conversion
     ) -> None:
-        """What a framework holds on an agent turns into something else, and so does the total."""
-        agent.total = conversion.of_total(agent.total)
+        """What a framework holds on an agent turns into something else, and so does the total.
+
+        An agent may say meanwhile that it has less than it is believed to: then its word stays.
+        """
+        if agent.total.contains(single(conversion.before)):
+            agent.total = conversion.of_total(agent.total)
         self.allocator.handle(
             ResourcesConverted(
                 framework_id, role, agent.agent_id, conversion.before, conversion.after

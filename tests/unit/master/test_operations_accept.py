@@ -36,37 +36,17 @@ from cluster.model.operations import (
     without_volume,
 )
 from cluster.model.resources import (
-    Disk,
     DiskSource,
     DiskSourceType,
-    Persistence,
     Reservation,
     ReservationType,
-    Resource,
-    ResourceIdentity,
     Resources,
-    Volume,
 )
-from cluster.model.values import ValueType
 from tests.unit.master.core_harness import SCHEDULER, Harness, framework_spec, task_spec
 from tests.unit.master.ledger_allocator import LedgerAllocator
+from tests.unit.master.operation_values import provided, reserved, volume
 
 ALL_CAPABILITIES = frozenset(FrameworkCapability) - {FrameworkCapability.PARTITION_AWARE}
-
-
-def reserved(text, *roles, principal=None):
-    """The same resources, dynamically reserved for one role, or refined down several."""
-    stack = tuple(Reservation(role, ReservationType.DYNAMIC, principal) for role in roles or ("a",))
-    return Resources(
-        replace(e, identity=replace(e.identity, reservations=stack)) for e in Resources.parse(text)
-    )
-
-
-def volume(size, name="v", *, role="a", shared=False, principal=None, **how):
-    disk = Disk(Persistence(name, principal), how.pop("volume", Volume("data")), **how)
-    stack = (Reservation(role, ReservationType.DYNAMIC, principal),) if role else ()
-    identity = ResourceIdentity("disk", ValueType.SCALAR, stack, disk, is_shared=shared)
-    return Resources([Resource(identity, size * 1000)])
 
 
 def change(what, **how):
@@ -337,17 +317,11 @@ def test_an_old_agent_gets_the_whole_list():
     assert not len(cluster.harness.state.operations)
 
 
-def raw_disk(size=500, *, name=None, profile=None, kind=DiskSourceType.RAW, provider="p"):
-    disk = Disk(source=DiskSource(kind, id=name, profile=profile))
-    identity = ResourceIdentity("disk", ValueType.SCALAR, (), disk, provider_id=provider)
-    return Resources([Resource(identity, size * 1000)])
-
-
 @pytest.mark.parametrize(
     "change_",
     [
-        CreateDisk(raw_disk(name="d", profile="fast"), DiskSourceType.MOUNT),
-        DestroyDisk(raw_disk(name="d", profile="fast", kind=DiskSourceType.MOUNT)),
+        CreateDisk(provided(id="d", profile="fast"), DiskSourceType.MOUNT),
+        DestroyDisk(provided(id="d", profile="fast", kind=DiskSourceType.MOUNT)),
     ],
 )
 def test_disks_of_providers_stay_taken_until_the_provider_answers(change_):
