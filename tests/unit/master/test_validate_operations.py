@@ -70,7 +70,12 @@ WRONG = [
         PLACE,
         "must be of one resource provider",
     ),
-    (Reserve(marked(reserved("cpus:1"), name="ports")), ASKER, PLACE, "ports: must be of type ranges"),
+    (
+        Reserve(marked(reserved("cpus:1"), name="ports")),
+        ASKER,
+        PLACE,
+        "ports: must be of type ranges",
+    ),
     (Reserve(marked(reserved("cpus:1"), is_shared=True)), ASKER, PLACE, "must not be shared"),
     (Reserve(REVOCABLE), ASKER, PLACE, "must not be revocable"),
     (Create(volume() + volume()), ASKER, PLACE, "persistence id 'v' occurs twice"),
