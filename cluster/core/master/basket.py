@@ -42,12 +42,15 @@ class Basket:
         self.left = self.left + added - needed
         return added
 
-    def copies_of(self, volumes: Resources) -> Resources:
-        """All copies of these shared volumes that are left."""
+    def drop_copies(self, volumes: Resources) -> Resources:
+        """Keep one copy of each of these shared volumes; returns the others."""
         shared = volumes.where(lambda identity: identity.is_shared)
-        return Resources(
+        copies = Resources(
             entry for entry in self.left if shared.contains(single(Resources([entry])))
-        )
+        ).where(lambda identity: identity.is_shared)
+        spare = copies.minus_up_to(shared)
+        self.left = self.left - spare
+        return spare
 
     def convert(self, conversion: Conversion) -> None:
         """Some of it turns into something else."""

@@ -87,25 +87,23 @@ class Changes:
     ) -> None:
         """Carry out one operation of an ACCEPT, or say why not."""
         asker, place = asker_of(framework, role), self.place(agent)
-        change = self._with_all_copies(operation.change, basket)
         error = (
             self._order_error(framework, agent, role, operation, asker, place)
             or change_error(operation.change, asker, place)
-            or basket.lack(taken(change))
+            or basket.lack(taken(operation.change))
         )
         if error is not None:
-            text = f"{change_name(change)}: {error}"
+            text = f"{change_name(operation.change)}: {error}"
             return self.refuse(framework, agent.agent_id, operation.operation_id, text)
-        known = conversion(change)
+        known = conversion(operation.change)
         if known is None:
-            basket.take(taken(change))
+            basket.take(taken(operation.change))
         else:
+            self._give_up_copies(framework, agent, role, operation.change, basket)
             basket.convert(known)
             self._state.convert_held(framework.framework_id, role, agent, known)
-            if isinstance(change, Grow | Shrink):
+            if isinstance(operation.change, Grow | Shrink):
                 basket.freeze(known.after.where(_is_volume))
-            if isinstance(change, Destroy):
-                self._rescind_copies(agent, change.volumes)
         return self.order(
             agent,
             operation.change,
@@ -170,17 +168,21 @@ class Changes:
             return None
         return f"operation: more than {OUTSTANDING_PER_OWNER_MAX} operations are under way"
 
-    def _with_all_copies(self, change: Change, basket: Basket) -> Change:
-        """Whoever destroys a shared volume gives up every copy that was offered."""
+    def _give_up_copies(
+        self,
+        framework: FrameworkRecord,
+        agent: AgentRecord,
+        role: str,
+        change: Change,
+        basket: Basket,
+    ) -> None:
+        """A shared volume to be destroyed may be offered in several copies, to others too."""
         if not isinstance(change, Destroy):
-            return change
-        copies = basket.copies_of(change.volumes)
-        return Destroy(change.volumes + copies.minus_up_to(change.volumes))
-
-    def _rescind_copies(self, agent: AgentRecord, volumes: Resources) -> None:
-        """A shared volume may be offered to others at the same time; now it is gone."""
+            return
+        spare = basket.drop_copies(change.volumes)
+        self._state.release(framework.framework_id, role, agent.agent_id, spare)
         for offer in self._state.offers.of_agent(agent.agent_id):
-            if any(offer.resources.contains(Resources([entry])) for entry in volumes):
+            if any(offer.resources.contains(Resources([entry])) for entry in change.volumes):
                 self._state.withdraw(offer, tell=True)
 
     # Ordering ------------------------------------------------------------------------------------
@@ -442,7 +444,21 @@ class Changes:
         record.story.add(state.now_s, "reported by its agent", "new -> PENDING")
         state.operations.add(record)
         self._record(agent, record, report.status)
+        if record.state is OperationState.PENDING and not record.is_speculative:
+            self._hold(agent, record)
         return None
+
+    def _hold(self, agent: AgentRecord, record: OperationRecord) -> None:
+        """What an adopted operation works on must not be offered to anybody."""
+        needed = taken(record.change)
+        if record.framework_id is None or record.role is None:
+            return
+        if (lack := self.free_up(agent, needed)) is not None:
+            return self._state.warn(
+                "operations", f"agent {agent.agent_id} reports an operation: {lack}"
+            )
+        record.held = needed
+        self._state.hold_more(record.framework_id, record.role, agent, needed)
 
     # Asked by frameworks -------------------------------------------------------------------------
 

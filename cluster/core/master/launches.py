@@ -238,7 +238,7 @@ class Launches:
         basket: Basket,
     ) -> None:
         copies = basket.take(needed)
-        self._state.share_copies(framework.framework_id, role, agent.agent_id, copies)
+        self._state.hold_more(framework.framework_id, role, agent, copies)
 
     def _enter_executor(
         self,

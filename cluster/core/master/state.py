@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from cluster.core.allocator import Allocator
 from cluster.core.allocator.events import (
+    AgentUpdated,
     FreeResourcesConverted,
     ResourcesConverted,
     ResourcesRecovered,
@@ -149,14 +150,15 @@ class MasterState:
             FreeResourcesConverted(agent.agent_id, conversion.before, conversion.after), self.now_s
         )
 
-    def share_copies(
-        self, framework_id: FrameworkId, role: str, agent_id: AgentId, copies: Resources
+    def hold_more(
+        self, framework_id: FrameworkId, role: str, agent: AgentRecord, more: Resources
     ) -> None:
-        """A framework uses shared volumes once more; what the agent has stays the same."""
-        if copies:
+        """A framework holds something that it was not offered; the agent has what it had."""
+        if more:
             self.allocator.handle(
-                ResourcesConverted(framework_id, role, agent_id, EMPTY, copies), self.now_s
+                ResourcesConverted(framework_id, role, agent.agent_id, EMPTY, more), self.now_s
             )
+            self.allocator.handle(AgentUpdated(agent.agent_id, agent.total), self.now_s)
 
     def withdraw(self, offer: Offer, *, tell: bool) -> None:
         """End an offer that its framework did not use; no filter comes of it."""

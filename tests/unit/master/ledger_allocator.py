@@ -23,7 +23,7 @@ from cluster.core.allocator.events import (
     ResourcesRecovered,
 )
 from cluster.errors import InvariantBroken
-from cluster.model.operations import Conversion, single
+from cluster.model.operations import single
 from cluster.model.resources import EMPTY
 
 
@@ -70,15 +70,15 @@ class LedgerAllocator:
             case AgentDeactivated(agent_id):
                 self.inactive_agents.add(agent_id)
             case ResourcesConverted(framework_id, role, agent_id, before, after):
-                if before or not all(map(is_shared, (entry.identity for entry in after))):
-                    total = self.totals[agent_id]
-                    self.totals[agent_id] = Conversion(before, after).of_total(total)
+                total = self.totals[agent_id]
+                if total.contains(before):
+                    self.totals[agent_id] = total - before + after
                 held = self.held.pop((framework_id, role, agent_id), EMPTY)
                 self._book(framework_id, role, agent_id, held - before + after)
             case FreeResourcesConverted(agent_id, before, after):
                 if not self.free(agent_id).contains(before):
                     raise InvariantBroken(f"{before} is not free")
-                self.totals[agent_id] = Conversion(before, after).of_total(self.totals[agent_id])
+                self.totals[agent_id] = self.totals[agent_id] - before + after
             case ResourcesRecovered(framework_id, role, agent_id, resources, refuse_s):
                 if agent_id in self.totals:
                     held = self.held.pop((framework_id, role, agent_id), EMPTY)

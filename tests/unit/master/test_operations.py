@@ -463,3 +463,14 @@ def test_operations_under_way_are_limited():
     effects = cluster.accept(ChangeResources(Reserve(reserved("cpus:1")), "one-more"))
     [told] = of(effects, SendOperationStatus)
     assert f"more than {OUTSTANDING_PER_OWNER_MAX} operations" in told.status.message
+
+
+def test_what_an_adopted_operation_works_on_is_not_offered():
+    disk = provided(id="d")
+    cluster = Cluster(agent={"total": Resources.parse("cpus:4") + disk})
+    cluster.offers()
+    told(cluster, operations=(report(b"u", change=DestroyDisk(disk)),))
+    assert cluster.ledger.booked("m-0000", "a", "m-S0").contains(disk)
+    assert [o.resources for o in cluster.offers()] == [Resources.parse("cpus:4")]
+    cluster.harness.feed(news(b"u", converted=provided()))
+    assert cluster.total == Resources.parse("cpus:4") + provided()
