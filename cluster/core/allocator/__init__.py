@@ -5,7 +5,7 @@ reading in :mod:`cluster.core.allocator.allocator`; the user's view is in ``docs
 """
 
 from cluster.core.allocator.allocator import Allocator, HierarchicalAllocator
-from cluster.core.allocator.drf import DrfSorter
+from cluster.core.allocator.drf import DrfSorter, drf_sorter
 from cluster.core.allocator.events import (
     AgentActivated,
     AgentAdded,
@@ -39,7 +39,7 @@ from cluster.core.allocator.events import (
     WhitelistUpdated,
 )
 from cluster.core.allocator.options import AllocatorOptions, parse_min_allocatable
-from cluster.core.allocator.sorter import ClusterTotals, Sorter
+from cluster.core.allocator.sorter import ClusterTotals, Sorter, SorterFactory
 
 __all__ = [
     "AgentActivated",
@@ -75,8 +75,10 @@ __all__ = [
     "ResourcesRecovered",
     "ResourcesRequested",
     "Sorter",
+    "SorterFactory",
     "UnavailabilityChanged",
     "WeightsUpdated",
     "WhitelistUpdated",
+    "drf_sorter",
     "parse_min_allocatable",
 ]
