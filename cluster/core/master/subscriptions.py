@@ -96,6 +96,7 @@ class Subscriptions:
         )
         record.suppressed_roles = subscribe.suppressed_roles
         record.constraints = subscribe.constraints
+        record.has_feedback = subscribe.has_feedback
         record.story.add(state.now_s, f"subscribed from {peer}", "new -> ACTIVE")
         state.frameworks.add(record)
         state.emit(Link(peer))
@@ -161,6 +162,7 @@ class Subscriptions:
         state = self._state
         record.advance(FrameworkStep.SUBSCRIBED, state.now_s)
         record.generation += 1
+        record.has_feedback = subscribe.has_feedback
         record.reregistered_s = state.now_s
         state.frameworks.move(record, peer)
         state.emit(CancelTimer(FailoverTimer(record.framework_id)))
