@@ -428,8 +428,12 @@ class Resources:
             totals: dict[str, int] = {}
             for identity, amount in self._amounts.items():
                 if identity.type is ValueType.SCALAR:
-                    milli = _scalar_milli(identity, amount)
-                    totals[identity.name] = totals.get(identity.name, 0) + milli
+                    name = identity.name
+                    if identity.whole is None:
+                        assert isinstance(amount, int)
+                        totals[name] = totals.get(name, 0) + amount
+                    else:
+                        totals[name] = totals.get(name, 0) + _scalar_milli(identity, amount)
             self._quantities = totals
         return self._quantities
 
@@ -439,10 +443,7 @@ class Resources:
         This is what quotas are about. The map is computed once and shared: treat it as read-only.
         """
         if self._open_quantities is None:
-            if self.marks & (Marks.RESERVED | Marks.REVOCABLE):
-                self._open_quantities = self.where(_is_open).quantities()
-            else:
-                self._open_quantities = self.quantities()
+            self._open_quantities = self.unreserved().without(Marks.REVOCABLE).quantities()
         return self._open_quantities
 
     def reserved_quantities(self) -> Mapping[str, Mapping[str, int]]:

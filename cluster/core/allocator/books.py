@@ -22,6 +22,8 @@ from cluster.model.resources import EMPTY, Marks, Resources
 from cluster.model.roles import ancestors
 from cluster.model.values import Quantities
 
+_UNCOUNTED: Quantities = {}
+
 Used = Iterable[tuple[FrameworkId, str, Resources]]
 
 
@@ -224,14 +226,14 @@ class Books:
         self._change_total(agent, lambda: agent.resize(total))
 
     def describe_agent(self, agent: AgentBook, traits: AgentTraits) -> None:
-        free_before = agent.open_free()
+        free_before = self._open_free(agent)
         agent.describe(traits)
         agent.is_listed = self._is_listed(agent)
         self._forget_verdicts(agent)
         self._free_changed(free_before, agent)
 
     def set_active(self, agent: AgentBook, *, is_active: bool) -> None:
-        free_before = agent.open_free()
+        free_before = self._open_free(agent)
         agent.is_active = is_active
         self._free_changed(free_before, agent)
 
@@ -242,7 +244,7 @@ class Books:
         for agent in self.agents.values():
             is_listed = self._is_listed(agent)
             if is_listed != agent.is_listed:
-                free_before = agent.open_free()
+                free_before = self._open_free(agent)
                 agent.is_listed = is_listed
                 self._free_changed(free_before, agent)
                 if is_listed:
@@ -266,7 +268,7 @@ class Books:
             ResourcesNotContained: they are not free; nothing is changed then.
         """
         held = agent.booked.get(client)
-        free_before = agent.open_free()
+        free_before = self._open_free(agent)
         agent.offer(client, offer)
         if held is None:
             client.agents_held += 1
@@ -285,7 +287,7 @@ class Books:
             InvariantBroken: it does not hold so much; nothing is changed then.
         """
         held = agent.booked.get(client, EMPTY)
-        free_before = agent.open_free()
+        free_before = self._open_free(agent)
         agent.release(client, resources)
         left = agent.booked.get(client)
         if resources.marks & Marks.SHARED and left is not None:
@@ -333,7 +335,7 @@ class Books:
 
     def _change_total(self, agent: AgentBook, change: Callable[[], None]) -> None:
         """Carry out a change of an agent that may change its total, and count it."""
-        total_before, free_before = agent.total, agent.open_free()
+        total_before, free_before = agent.total, self._open_free(agent)
         change()
         if agent.total.quantities() != total_before.quantities():
             self.totals.subtract(total_before.quantities())
@@ -348,6 +350,10 @@ class Books:
             self.quotas.consume(role, quantities, -1)
         for role, quantities in after.reserved_quantities().items():
             self.quotas.consume(role, quantities)
+
+    def _open_free(self, agent: AgentBook) -> Quantities:
+        """What the agent is to the headroom, as long as anybody counts it."""
+        return agent.open_free() if self.quotas.is_used else _UNCOUNTED
 
     def _free_changed(self, before: Quantities, agent: AgentBook) -> None:
         if self.quotas.is_used:

@@ -70,6 +70,9 @@ class Run:
         self._is_role_order_walked = False
         self._framework_orders: dict[str, list[str] | None] = {}
         """Role to its order; None when it was walked once since the last booking there."""
+        self._fresh = list(candidates.fresh)
+        self._asks_all = 2 * len(self._fresh) > books.served
+        """Then picking out who is fresh costs more than asking the others once more."""
         self._shared_offered: dict[AgentId, Resources] = {}
         self._made: dict[tuple[Client, AgentBook], Resources] = {}
         self.looked_at = 0
@@ -116,7 +119,7 @@ class Run:
         if is_first_stage and not self._has_needed(free):
             return
         refusals = self._filters.on_agent(agent.agent_id)
-        if agent.agent_id in self._candidates.changed:
+        if self._asks_all or agent.agent_id in self._candidates.changed:
             self._ask_everybody(agent, refusals, is_first_stage=is_first_stage)
         else:
             self._ask_some(agent, refusals, is_first_stage=is_first_stage)
@@ -144,41 +147,69 @@ class Run:
             if len(refusing) == self._books.served:
                 return
             barred = refusing
-        usable_roles = self._roles_with_something(agent)
+        walked: list[str] = []
         for role in self._roles():
-            if usable_roles is not None:
-                if not usable_roles:
-                    return
-                if role not in usable_roles:
-                    continue
-                usable_roles.discard(role)
-            free = agent.free
-            claim = self._quotas.claim(role) if is_first_stage else None
-            if claim is not None and not claim:
-                continue
-            clients = self._books.clients_of[role]
-            asked = (
-                client
-                for framework_id in self._frameworks(role)
-                if (client := clients[framework_id]) not in barred
-            )
-            self._offer_to(agent, role, asked, refusals, claim)
-            if agent.free is not free:
-                if not self._may_be_worth(agent.free):
-                    return
-                usable_roles = self._roles_with_something(agent, of=usable_roles)
+            if not self._has_open(agent.free):
+                self._ask_for_reserved(agent, walked, barred, refusals, is_first_stage)
+                return
+            walked.append(role)
+            self._ask_role(agent, role, barred, refusals, is_first_stage)
+            if not self._may_be_worth(agent.free):
+                return
+
+    def _ask_for_reserved(
+        self,
+        agent: AgentBook,
+        walked: list[str],
+        barred: Container[Client],
+        refusals: Refusals | None,
+        is_first_stage: bool,
+    ) -> None:
+        """Go on with those for whom something is reserved; there is nothing for others."""
+        below = self._books.served_below()
+        left = {
+            role for reserved in agent.free.reserved_roles() for role in below.get(reserved, ())
+        }
+        left.difference_update(walked)
+        if not left:
+            return
+        order = left if len(left) == 1 else [role for role in self._roles() if role in left]
+        for role in order:
+            self._ask_role(agent, role, barred, refusals, is_first_stage)
+
+    def _ask_role(
+        self,
+        agent: AgentBook,
+        role: str,
+        barred: Container[Client],
+        refusals: Refusals | None,
+        is_first_stage: bool,
+    ) -> None:
+        claim = None
+        if is_first_stage:
+            claim = self._quotas.claim(role)
+            if not claim:
+                return
+        clients = self._books.clients_of[role]
+        asked = (
+            client
+            for framework_id in self._frameworks(role)
+            if (client := clients[framework_id]) not in barred
+        )
+        self._offer_to(agent, role, asked, refusals, claim)
+
+    def _has_open(self, free: Resources) -> bool:
+        """Whether anything may be worth an offer to somebody for whom nothing is reserved."""
+        return not free.marks & Marks.RESERVED or self._may_be_worth(free.unreserved())
 
     def _ask_some(
         self, agent: AgentBook, refusals: Refusals | None, *, is_first_stage: bool
     ) -> None:
         """Ask only those whose mind may have changed, in the order in which all would be asked."""
-        candidates = self._candidates
-        asked = [
-            client
-            for clients in (candidates.fresh, candidates.awake.get(agent.agent_id, {}))
-            for client in clients
-            if client.is_served
-        ]
+        awake = self._candidates.awake.get(agent.agent_id)
+        asked = self._fresh
+        if awake:
+            asked = [*asked, *(client for client in awake if client.is_served)]
         if refusals:
             free, now_s = agent.free, self._now_s
             asked = [c for c in asked if c not in refusals or not refusals[c].forbids(free, now_s)]
@@ -211,20 +242,6 @@ class Run:
                 yield role, list(clients.values())
             else:
                 yield role, [clients[f] for f in self._frameworks(role) if f in clients]
-
-    def _roles_with_something(
-        self, agent: AgentBook, *, of: set[str] | None = None
-    ) -> set[str] | None:
-        """Served roles for which something is left; None when unreserved resources are.
-
-        With ``of``, none but these are looked at: the others had their turn.
-        """
-        free = agent.free
-        if not free.marks & Marks.RESERVED or self._may_be_worth(free.unreserved()):
-            return None
-        below = self._books.served_below()
-        roles = {role for reserved in free.reserved_roles() for role in below.get(reserved, ())}
-        return roles if of is None else roles & of
 
     # One role -----------------------------------------------------------------------------------
 
