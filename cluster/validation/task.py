@@ -100,11 +100,10 @@ def _container(info: mesos.TaskInfo) -> str | None:
 
 
 def _limits(info: mesos.TaskInfo) -> str | None:
-    requested = {
-        resource.name: resource.scalar.value
-        for resource in info.resources
-        if resource.type == mesos.Value.SCALAR
-    }
+    requested: dict[str, float] = {}
+    for resource in info.resources:
+        if resource.type == mesos.Value.SCALAR:
+            requested[resource.name] = requested.get(resource.name, 0.0) + resource.scalar.value
     for name in sorted(info.limits):
         limit = info.limits[name].value
         if name not in _LIMITED_RESOURCES:

@@ -23,7 +23,6 @@ from cluster.core.master.effects import (
 from cluster.core.master.events import AgentUpdateReceived, OperationStatusReceived
 from cluster.core.master.frameworks import FrameworkRecord
 from cluster.core.master.operations import (
-    OUTSTANDING_PER_OWNER_MAX,
     REPORTED_STEPS,
     OperationRecord,
     OperationStep,
@@ -164,9 +163,10 @@ class Changes:
         return self.limit_error(framework_id)
 
     def limit_error(self, owner: FrameworkId | None) -> str | None:
-        if self._state.operations.count_of(owner) < OUTSTANDING_PER_OWNER_MAX:
+        operations = self._state.operations
+        if not operations.is_full(owner):
             return None
-        return f"operation: more than {OUTSTANDING_PER_OWNER_MAX} operations are under way"
+        return f"operation: {operations.outstanding_per_owner_max} operations are under way already"
 
     def _give_up_copies(
         self,
@@ -428,7 +428,7 @@ class Changes:
     def _adopt(self, agent: AgentRecord, report: OperationReport) -> None:
         """An operation of an earlier master, or from before the agent was lost."""
         state = self._state
-        if state.operations.count_of(report.framework_id) >= OUTSTANDING_PER_OWNER_MAX:
+        if state.operations.is_full(report.framework_id):
             return state.warn(
                 "operations", f"agent {agent.agent_id} reports too many operations: not all kept"
             )

@@ -149,7 +149,12 @@ class OperationRecord:
 class OperationBook:
     """All operations by uuid, agent and framework, and the bounded list of those that are over."""
 
-    def __init__(self, completed_max: int = COMPLETED_OPERATIONS_MAX) -> None:
+    def __init__(
+        self,
+        completed_max: int = COMPLETED_OPERATIONS_MAX,
+        outstanding_per_owner_max: int = OUTSTANDING_PER_OWNER_MAX,
+    ) -> None:
+        self.outstanding_per_owner_max = outstanding_per_owner_max
         self._known: dict[OperationUuid, OperationRecord] = {}
         self._by_agent: dict[AgentId, dict[OperationUuid, None]] = {}
         self._by_owner: dict[FrameworkId | None, dict[OperationUuid, None]] = {}
@@ -180,8 +185,9 @@ class OperationBook:
     def of_framework(self, framework_id: FrameworkId) -> list[OperationRecord]:
         return [self._known[uuid] for uuid in self._by_owner.get(framework_id, ())]
 
-    def count_of(self, owner: FrameworkId | None) -> int:
-        return len(self._by_owner.get(owner, ()))
+    def is_full(self, owner: FrameworkId | None) -> bool:
+        """Whether the framework (or all operators together, None) has too many under way."""
+        return len(self._by_owner.get(owner, ())) >= self.outstanding_per_owner_max
 
     def add(self, record: OperationRecord) -> None:
         self._known[record.uuid] = record

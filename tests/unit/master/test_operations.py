@@ -27,7 +27,6 @@ from cluster.core.master.lifecycles import advance
 from cluster.core.master.operations import (
     COMPLETED_OPERATIONS_MAX,
     OPERATION_TRANSITIONS,
-    OUTSTANDING_PER_OWNER_MAX,
     OperationBook,
     OperationRecord,
     OperationStep,
@@ -458,11 +457,13 @@ def test_what_is_over_is_remembered_up_to_a_limit():
 
 def test_operations_under_way_are_limited():
     cluster = Cluster()
-    for number in range(OUTSTANDING_PER_OWNER_MAX):
-        cluster.harness.state.operations.add(record(number, "m-0000"))
+    cluster.harness.state.operations.outstanding_per_owner_max = 1
+    ordered(cluster, name="op")
     effects = cluster.accept(ChangeResources(Reserve(reserved("cpus:1")), "one-more"))
-    [told] = of(effects, SendOperationStatus)
-    assert f"more than {OUTSTANDING_PER_OWNER_MAX} operations" in told.status.message
+    [answer] = of(effects, SendOperationStatus)
+    assert "1 operations are under way already" in answer.status.message
+    effects = told(cluster, operations=(report(b"u"),))
+    assert "too many operations" in of(effects, Warn)[0].text
 
 
 def test_what_an_adopted_operation_works_on_is_not_offered():
