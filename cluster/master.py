@@ -36,15 +36,21 @@ from cluster.core.master.effects import (
     SendAgentRegistered,
     SendAgentReregistered,
     SendAgentShutdown,
+    SendApplyOperation,
+    SendCheckpointResources,
     SendFrameworkError,
     SendInverseOffers,
     SendKillTask,
     SendOffers,
+    SendOperationAcknowledgement,
+    SendOperationStatus,
+    SendReconcileOperations,
     SendRegistered,
     SendReport,
     SendRescind,
     SendRescindInverse,
     SendRunTask,
+    SendRunTaskGroup,
     SendShutdownExecutor,
     SendShutdownFramework,
     SendToExecutor,
@@ -66,6 +72,7 @@ from cluster.core.master.events import (
     ExecutorExited,
     ExecutorMessageReceived,
     MasterEvent,
+    OperationStatusReceived,
     OperatorCallReceived,
     PeerLost,
     RegistrationReceived,
@@ -89,6 +96,7 @@ from cluster.core.master.rate_limits import (
 )
 from cluster.core.master.registry import RegistryOperation
 from cluster.daemon import listening_ip, run_daemon
+from cluster.errors import InvalidInput, InvariantBroken
 from cluster.master_flags import MasterConfig
 from cluster.master_metrics import MasterMetrics, MessageCounts, Values, gather
 from cluster.master_options import (
@@ -112,6 +120,7 @@ from cluster.model.calls import (
     Teardown,
 )
 from cluster.model.ids import AgentId, ExecutorId, FrameworkId, MasterId, TaskId
+from cluster.model.operations import provider_of
 from cluster.model.operator_calls import OperatorCall
 from cluster.model.peers import PeerId
 from cluster.registrar import InMemoryRegistrar, Registrar
@@ -119,6 +128,7 @@ from cluster.validation import calls
 from cluster.validation.agent import registration_error, reregistration_error
 from cluster.wire import master as wire
 from cluster.wire import master_intake as intake
+from cluster.wire import operations
 from cluster.wire.pb import authentication_pb2 as authentication
 from cluster.wire.pb import mesos_pb2 as mesos
 from cluster.wire.pb import messages_pb2 as internal
@@ -236,7 +246,9 @@ class Master(Process):
         allocator = self._new_allocator(self._allocator_options, self.runtime.rng("allocator"))
         if self._weights:
             allocator.handle(WeightsUpdated(self._weights), self.clock.now_s())
-        self._core = MasterCore(self._master_id, self._options, allocator)
+        self._core = MasterCore(
+            self._master_id, self._options, allocator, self.runtime.rng("operations")
+        )
         self._started_s = self.clock.now_s()
         self._info = wire.master_info(
             self._master_id,
@@ -426,16 +438,12 @@ class Master(Process):
         self._tell(sender, UnregistrationReceived, agent_id)
 
     def _on_update_agent(self, sender: PID, message: internal.UpdateSlaveMessage) -> None:
-        if message.oversubscribed_resources or message.resource_providers.providers:
-            self._complain(
-                "agent resources",
-                f"agent {message.slave_id.value} reports oversubscribed resources or resource "
-                "providers, which this master does not offer",
-            )
-        has_version = message.HasField("resource_version_uuid")
-        version = message.resource_version_uuid.value if has_version else None
         agent_id = AgentId(message.slave_id.value)
-        self._tell(sender, AgentUpdateReceived, agent_id, version)
+        try:
+            news = intake.agent_update(message)
+        except InvalidInput as error:
+            return self._complain("agent update", f"update of agent {agent_id} ignored: {error}")
+        return self._tell(sender, AgentUpdateReceived, agent_id, news)
 
     def _on_status_update(self, sender: PID, message: internal.StatusUpdateMessage) -> None:
         update = intake.status_update(message)
@@ -465,9 +473,13 @@ class Master(Process):
     def _on_operation_status(
         self, sender: PID, message: internal.UpdateOperationStatusMessage
     ) -> None:
-        self._complain(
-            "operation status", f"{sender} reports on an operation that this master did not order"
-        )
+        try:
+            update = operations.read_update(message)
+        except InvalidInput as error:
+            return self._complain(
+                "operation status", f"operation status from {sender} ignored: {error}"
+            )
+        return self._tell(sender, OperationStatusReceived, update)
 
     # Surroundings --------------------------------------------------------------------------------
 
@@ -554,6 +566,8 @@ class Master(Process):
                 self._send(peer, wire.acknowledgement(agent_id, framework_id, task_id, uid))
             case SendRunTask():
                 self._send(effect.peer, _run_task(effect))
+            case SendRunTaskGroup():
+                self._send(effect.peer, _run_task_group(effect))
             case SendOffers():
                 self._send(effect.peer, _offers(effect))
             case SendReport(peer, report, at_s):
@@ -583,6 +597,18 @@ class Master(Process):
                 self._send(peer, wire.agent_shutdown(message))
             case SendKillTask(peer, framework_id, task_id, policy):
                 self._send(peer, wire.kill_task(framework_id, task_id, policy))
+            case SendApplyOperation():
+                self._send(effect.peer, _apply_operation(effect))
+            case SendCheckpointResources(peer, resources):
+                self._send(peer, operations.checkpoint_resources(resources))
+            case SendOperationAcknowledgement(peer, operation_uuid, status_uuid, provider_id):
+                self._send(peer, operations.acknowledge(operation_uuid, status_uuid, provider_id))
+            case SendReconcileOperations(peer, framework_id_or_none, questions):
+                asked = [(q.uuid, q.operation_id, q.provider_id) for q in questions]
+                self._send(peer, operations.reconcile_operations(framework_id_or_none, asked))
+            case SendOperationStatus(peer):
+                # Only schedulers with an HTTP stream have feedback, and there are none yet.
+                raise InvariantBroken(f"scheduler {peer} cannot be told of operations")
             case SendShutdownFramework(peer, framework_id):
                 self._send(peer, wire.shutdown_framework(framework_id))
             case SendShutdownExecutor(peer, framework_id, executor_id):
@@ -720,6 +746,28 @@ def _run_task(effect: SendRunTask) -> internal.RunTaskMessage:
         effect.role,
         effect.resource_version,
         launch_executor=effect.launch_executor,
+    )
+
+
+def _run_task_group(effect: SendRunTaskGroup) -> internal.RunTaskGroupMessage:
+    return wire.run_task_group(
+        effect.framework_id,
+        effect.framework,
+        effect.executor,
+        effect.tasks,
+        effect.role,
+        effect.resource_version,
+        launch_executor=effect.launch_executor,
+    )
+
+
+def _apply_operation(effect: SendApplyOperation) -> internal.ApplyOperationMessage:
+    return operations.apply_operation(
+        effect.framework_id,
+        effect.uuid,
+        operations.write_change(effect.change, effect.role, effect.operation_id),
+        effect.resource_version,
+        provider_of(effect.change),
     )
 
 

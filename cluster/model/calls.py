@@ -9,18 +9,23 @@ from dataclasses import dataclass
 from cluster.model.constraints import OfferConstraints
 from cluster.model.frameworks import FrameworkSpec
 from cluster.model.ids import AgentId, ExecutorId, OfferId, TaskId
-from cluster.model.tasks import TaskSpec
+from cluster.model.operations import Change, OperationId
+from cluster.model.tasks import Defect, ExecutorSpec, TaskSpec
 from cluster.model.values import Quantities
 
 
 @dataclass(frozen=True, slots=True)
 class Subscribe:
-    """Start (no id in ``spec``) or resume a subscription; ``force`` replaces another instance."""
+    """Start (no id in ``spec``) or resume a subscription; ``force`` replaces another instance.
+
+    ``has_feedback``: the scheduler can be told what becomes of operations (over HTTP).
+    """
 
     spec: FrameworkSpec
     force: bool
     suppressed_roles: frozenset[str]
     constraints: OfferConstraints | None = None
+    has_feedback: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,20 +42,53 @@ class Launch:
 
 @dataclass(frozen=True, slots=True)
 class LaunchGroup:
-    """Launch all of the tasks under one executor, or none."""
+    """Launch all of the tasks under one executor, or none.
 
-    named_tasks: tuple[tuple[TaskId, AgentId], ...]
+    ``defect`` is the first rule that the description of the group breaks by itself; of such a group
+    only the ids mean anything. Otherwise ``executor`` is set.
+    """
+
+    tasks: tuple[TaskSpec, ...]
+    executor: ExecutorSpec | None
+    defect: Defect | None = None
+
+    @property
+    def named_tasks(self) -> tuple[tuple[TaskId, AgentId], ...]:
+        """The tasks and the agents they are meant for."""
+        return tuple((task.task_id, task.agent_id) for task in self.tasks)
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeResources:
+    """Turn resources into others.
+
+    ``role`` is what the resources are marked as allocated to, None without marks. ``operation_id``
+    is set when the framework wants to hear what becomes of the change.
+    """
+
+    change: Change
+    operation_id: OperationId | None = None
+    role: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BrokenOperation:
+    """A change that cannot be read; ``error`` names the field and the rule."""
+
+    name: str
+    error: str
+    operation_id: OperationId | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class UnsupportedOperation:
-    """An offer operation that this master does not carry out; ``name`` as in the message."""
+    """An offer operation of a type that this master does not know."""
 
     name: str
     operation_id: str | None
 
 
-Operation = Launch | LaunchGroup | UnsupportedOperation
+Operation = Launch | LaunchGroup | ChangeResources | BrokenOperation | UnsupportedOperation
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +153,22 @@ class Reconcile:
     """Tell the states of the listed tasks; an empty list means all live tasks."""
 
     tasks: tuple[tuple[TaskId, AgentId | None], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AcknowledgeOperation:
+    """The framework has taken note of the status ``uuid`` of an operation."""
+
+    operation_id: OperationId
+    uuid: bytes
+    agent_id: AgentId | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ReconcileOperations:
+    """Tell the states of the listed operations; an empty list means all that are known."""
+
+    operations: tuple[tuple[OperationId, AgentId | None], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,6 +259,8 @@ Call = (
     | ShutdownExecutor
     | Acknowledge
     | Reconcile
+    | AcknowledgeOperation
+    | ReconcileOperations
     | MessageExecutor
     | RequestResources
     | UpdateFramework
@@ -216,7 +272,10 @@ __all__ = [
     "Accept",
     "AcceptInverseOffers",
     "Acknowledge",
+    "AcknowledgeOperation",
+    "BrokenOperation",
     "Call",
+    "ChangeResources",
     "Deactivate",
     "Decline",
     "DeclineInverseOffers",
@@ -226,6 +285,7 @@ __all__ = [
     "MessageExecutor",
     "Operation",
     "Reconcile",
+    "ReconcileOperations",
     "RequestResources",
     "ResourceRequest",
     "Revive",

@@ -10,7 +10,10 @@ from cluster.model.calls import (
     Accept,
     AcceptInverseOffers,
     Acknowledge,
+    AcknowledgeOperation,
+    BrokenOperation,
     Call,
+    ChangeResources,
     Decline,
     DeclineInverseOffers,
     Kill,
@@ -19,6 +22,7 @@ from cluster.model.calls import (
     MessageExecutor,
     Operation,
     Reconcile,
+    ReconcileOperations,
     RequestResources,
     ResourceRequest,
     Revive,
@@ -32,6 +36,7 @@ from cluster.model.calls import (
     UpdateRefused,
 )
 from cluster.model.ids import AgentId, ExecutorId, OfferId, TaskId
+from cluster.model.operations import OperationId
 from cluster.model.tasks import Defect, TaskSpec
 from cluster.validation.framework import framework_error
 from cluster.validation.offer_constraints import (
@@ -39,9 +44,10 @@ from cluster.validation.offer_constraints import (
     RegexLimits,
     read_offer_constraints,
 )
-from cluster.validation.task import task_defect
+from cluster.validation.task import group_executor_defect, group_task_defect, task_defect
 from cluster.wire.framework_info import framework_spec
-from cluster.wire.master_intake import task_spec
+from cluster.wire.master_intake import executor_spec, task_spec
+from cluster.wire.operations import CHANGE_PARTS, operation_id, read_change
 from cluster.wire.pb import mesos_pb2 as mesos
 from cluster.wire.pb import scheduler_pb2 as scheduler
 from cluster.wire.resources import resources_from_pb
@@ -113,6 +119,18 @@ def read_call(call: scheduler.Call, limits: RegexLimits = DEFAULT_LIMITS) -> Cal
                     for task in call.reconcile.tasks
                 )
             )
+        case _CALL.ACKNOWLEDGE_OPERATION_STATUS:
+            part = call.acknowledge_operation_status
+            return AcknowledgeOperation(
+                OperationId(part.operation_id.value), part.uuid, _agent_id(part.slave_id)
+            )
+        case _CALL.RECONCILE_OPERATIONS:
+            return ReconcileOperations(
+                tuple(
+                    (OperationId(entry.operation_id.value), _agent_id(entry.slave_id))
+                    for entry in call.reconcile_operations.operations
+                )
+            )
         case _CALL.MESSAGE:
             return MessageExecutor(
                 AgentId(call.message.slave_id.value),
@@ -144,6 +162,8 @@ _PARTS: dict[int, str] = {
     _CALL.SHUTDOWN: "shutdown",
     _CALL.ACKNOWLEDGE: "acknowledge",
     _CALL.RECONCILE: "reconcile",
+    _CALL.ACKNOWLEDGE_OPERATION_STATUS: "acknowledge_operation_status",
+    _CALL.RECONCILE_OPERATIONS: "reconcile_operations",
     _CALL.MESSAGE: "message",
     _CALL.REQUEST: "request",
     _CALL.ACCEPT_INVERSE_OFFERS: "accept_inverse_offers",
@@ -212,6 +232,28 @@ def read_task(info: mesos.TaskInfo) -> TaskSpec:
     return task_spec(info, task_defect(info))
 
 
+def _read_group(operation: mesos.Offer.Operation) -> LaunchGroup:
+    """A group to launch; what is wrong with it is noted in its tasks or in it."""
+    group = operation.launch_group
+    infos = group.task_group.tasks
+    if operation.HasField("id"):
+        no_id = Defect(0, "operation.id: is not allowed for a LAUNCH_GROUP")
+        return LaunchGroup(tuple(task_spec(info, no_id) for info in infos), None, no_id)
+    tasks = tuple(task_spec(info, group_task_defect(info, group.executor)) for info in infos)
+    defect = group_executor_defect(group)
+    executor = None if defect is not None else executor_spec(group.executor)
+    return LaunchGroup(tasks, executor, defect)
+
+
+def _read_change(operation: mesos.Offer.Operation) -> ChangeResources | BrokenOperation:
+    name = operation_id(operation)
+    try:
+        change, role = read_change(operation)
+    except InvalidInput as error:
+        return BrokenOperation(_OPERATION.Type.Name(operation.type), str(error), name)
+    return ChangeResources(change, name, role)
+
+
 def offer_ids(ids: Iterable[mesos.OfferID]) -> tuple[OfferId, ...]:
     return tuple(OfferId(offer_id.value) for offer_id in ids)
 
@@ -229,12 +271,9 @@ def _read_operation(operation: mesos.Offer.Operation) -> Operation:
         case _OPERATION.LAUNCH:
             return Launch(tuple(read_task(info) for info in operation.launch.task_infos))
         case _OPERATION.LAUNCH_GROUP:
-            return LaunchGroup(
-                tuple(
-                    (TaskId(info.task_id.value), AgentId(info.slave_id.value))
-                    for info in operation.launch_group.task_group.tasks
-                )
-            )
+            return _read_group(operation)
+        case known if known in CHANGE_PARTS:
+            return _read_change(operation)
         case _:
             return UnsupportedOperation(
                 _OPERATION.Type.Name(operation.type), operation.id.value or None

@@ -12,7 +12,7 @@ from cluster.model.frameworks import FrameworkSpec
 from cluster.model.ids import AgentId, ExecutorId, FrameworkId, OfferId, TaskId
 from cluster.model.maintenance import Unavailability
 from cluster.model.offers import InverseOffer, Offer
-from cluster.model.tasks import StatusReport, TaskSpec
+from cluster.model.tasks import ExecutorSpec, StatusReport, TaskSpec
 from cluster.wire.framework_info import framework_info
 from cluster.wire.master_intake import allocate_resources
 from cluster.wire.pb import mesos_pb2 as mesos
@@ -43,6 +43,11 @@ MasterMessage = (
     | internal.SlaveReregisteredMessage
     | internal.ShutdownMessage
     | internal.RunTaskMessage
+    | internal.RunTaskGroupMessage
+    | internal.ApplyOperationMessage
+    | internal.CheckpointResourcesMessage
+    | internal.AcknowledgeOperationStatusMessage
+    | internal.ReconcileOperationsMessage
     | internal.KillTaskMessage
     | internal.StatusUpdateAcknowledgementMessage
     | internal.ShutdownFrameworkMessage
@@ -280,6 +285,36 @@ def run_task(
     return message
 
 
+def run_task_group(
+    framework_id: FrameworkId,
+    framework: FrameworkSpec,
+    executor: ExecutorSpec,
+    tasks: Iterable[TaskSpec],
+    role: str,
+    resource_version: bytes | None,
+    *,
+    launch_executor: bool,
+) -> internal.RunTaskGroupMessage:
+    """A launch of a group; the executor is repeated in each of its tasks."""
+    assert isinstance(executor.payload, mesos.ExecutorInfo)
+    message = internal.RunTaskGroupMessage(
+        framework=framework_info(framework),
+        executor=executor.payload,
+        launch_executor=launch_executor,
+    )
+    message.executor.framework_id.value = framework_id
+    allocate_resources(message.executor.resources, role)
+    for task in tasks:
+        assert isinstance(task.info, mesos.TaskInfo)
+        info = message.task_group.tasks.add()
+        info.CopyFrom(task.info)
+        allocate_resources(info.resources, role)
+        info.executor.CopyFrom(message.executor)
+    if resource_version is not None:
+        message.resource_version_uuids.add(uuid=mesos.UUID(value=resource_version))
+    return message
+
+
 def kill_task(
     framework_id: FrameworkId, task_id: TaskId, policy: object | None
 ) -> internal.KillTaskMessage:
@@ -354,6 +389,7 @@ __all__ = [
     "rescind",
     "rescind_inverse_offer",
     "run_task",
+    "run_task_group",
     "shutdown_executor",
     "shutdown_framework",
     "status_report",

@@ -9,9 +9,17 @@ from functools import lru_cache
 
 from google.protobuf.internal.containers import RepeatedCompositeFieldContainer
 
-from cluster.model.agents import AgentCapability, AgentReport, AgentSpec
+from cluster.errors import InvalidInput
+from cluster.model.agents import (
+    AgentCapability,
+    AgentNews,
+    AgentReport,
+    AgentSpec,
+    ProviderReport,
+)
 from cluster.model.frameworks import FrameworkSpec
 from cluster.model.ids import AgentId, ExecutorId, FrameworkId, TaskId
+from cluster.model.operations import with_checkpointed
 from cluster.model.resources import EMPTY, Resources
 from cluster.model.roles import ANY_ROLE
 from cluster.model.task_states import TaskState
@@ -24,6 +32,7 @@ from cluster.model.tasks import (
     TaskStatusNote,
 )
 from cluster.wire.framework_info import framework_spec
+from cluster.wire.operations import read_report
 from cluster.wire.pb import mesos_pb2 as mesos
 from cluster.wire.pb import messages_pb2 as internal
 from cluster.wire.resources import resources_from_pb
@@ -61,7 +70,14 @@ def task_spec(info: mesos.TaskInfo, defect: Defect | None) -> TaskSpec:
         has_limits=bool(info.limits),
         defect=defect,
         info=info,
+        shares_cgroups=_shares_cgroups(info),
     )
+
+
+def _shares_cgroups(info: mesos.TaskInfo) -> bool:
+    """Whether a task is limited together with its executor, as most are."""
+    linux = info.container.linux_info
+    return not linux.HasField("share_cgroups") or linux.share_cgroups
 
 
 def executor_spec(info: mesos.ExecutorInfo) -> ExecutorSpec:
@@ -205,12 +221,77 @@ def agent_spec(
         hostname=message.slave.hostname,
         ip=ip,
         checkpoint=message.slave.checkpoint,
-        total=resources_from_pb(message.slave.resources, field="slave.resources").unallocated(),
+        total=agent_total(message),
         version=message.version,
         capabilities=_agent_capabilities(message.agent_capabilities),
         resource_version=version.value if message.HasField("resource_version_uuid") else None,
         payload=message.slave,
     )
+
+
+def agent_total(
+    message: internal.RegisterSlaveMessage | internal.ReregisterSlaveMessage,
+) -> Resources:
+    """What the agent was started with, with the reservations and volumes that it has kept.
+
+    Raises:
+        InvalidInput: resources that validation would have refused.
+    """
+    declared = resources_from_pb(message.slave.resources, field="slave.resources")
+    kept = resources_from_pb(message.checkpointed_resources, field="checkpointed_resources")
+    return with_checkpointed(declared.unallocated(), kept.unallocated())
+
+
+def agent_update(message: internal.UpdateSlaveMessage) -> AgentNews:
+    """Convert what an agent says has changed.
+
+    Raises:
+        InvalidInput: names the field and the rule it breaks.
+    """
+    providers = message.resource_providers.providers
+    operations = [*message.operations.operations]
+    for provider in providers:
+        operations += provider.operations.operations
+    has_version = message.HasField("resource_version_uuid")
+    return AgentNews(
+        resource_version=message.resource_version_uuid.value if has_version else None,
+        oversubscribed=_oversubscribed(message),
+        operations=(
+            tuple(read_report(operation) for operation in operations)
+            if message.HasField("operations")
+            else None
+        ),
+        providers=(
+            tuple(_provider(provider) for provider in providers)
+            if message.HasField("resource_providers")
+            else None
+        ),
+    )
+
+
+def _oversubscribed(message: internal.UpdateSlaveMessage) -> Resources | None:
+    """Older agents send nothing but this; newer ones say whether they mean it."""
+    means_it = not message.HasField("update_oversubscribed_resources") and not (
+        message.HasField("operations") or message.HasField("resource_providers")
+    )
+    if not (means_it or message.update_oversubscribed_resources):
+        return None
+    field = "oversubscribed_resources"
+    resources = resources_from_pb(message.oversubscribed_resources, field=field).unallocated()
+    if any(not entry.identity.is_revocable for entry in resources):
+        raise InvalidInput(field, "must be revocable, every one")
+    return resources
+
+
+def _provider(message: internal.UpdateSlaveMessage.ResourceProvider) -> ProviderReport:
+    provider_id = message.info.id.value
+    if not provider_id:
+        raise InvalidInput("resource_providers.info.id", "must be set")
+    field = f"resource_providers.{provider_id}.total_resources"
+    resources = resources_from_pb(message.total_resources, field=field).unallocated()
+    if any(entry.identity.provider_id != provider_id for entry in resources):
+        raise InvalidInput(field, f"must all have the provider_id {provider_id}")
+    return ProviderReport(provider_id, resources, message.resource_version_uuid.value)
 
 
 def agent_report(message: internal.ReregisterSlaveMessage, ip: str) -> AgentReport:
@@ -249,6 +330,8 @@ def _agent_capabilities(
 __all__ = [
     "agent_report",
     "agent_spec",
+    "agent_total",
+    "agent_update",
     "allocate_resources",
     "executor_spec",
     "status_note",

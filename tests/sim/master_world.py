@@ -187,6 +187,11 @@ class FakeAgent(Recorder):
         internal.SlaveReregisteredMessage,
         internal.ShutdownMessage,
         internal.RunTaskMessage,
+        internal.RunTaskGroupMessage,
+        internal.ApplyOperationMessage,
+        internal.CheckpointResourcesMessage,
+        internal.AcknowledgeOperationStatusMessage,
+        internal.ReconcileOperationsMessage,
         internal.KillTaskMessage,
         internal.StatusUpdateAcknowledgementMessage,
         internal.ShutdownFrameworkMessage,
@@ -298,7 +303,8 @@ def check_books(core):
             booked = state.allocator.booked(framework_id, role, agent.agent_id)
             assert booked == resources_, (agent.agent_id, framework_id, role, booked, resources_)
         everything = sum(held.values(), start=EMPTY)
-        assert state.allocator.free(agent.agent_id) == agent.spec.total.minus_up_to(everything)
+        everything = everything.where(lambda identity: not identity.is_shared)
+        assert state.allocator.free(agent.agent_id) == agent.total.minus_up_to(everything)
 
 
 class World:

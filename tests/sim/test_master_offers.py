@@ -270,7 +270,7 @@ async def test_an_executor_id_means_one_description_on_an_agent():
         assert "executor.framework_id" in scheduler_.updates[1].status.message
 
 
-async def test_unsupported_operations_are_answered_and_their_resources_return(caplog):
+async def test_refused_operations_are_answered_and_their_resources_return(caplog):
     async with master_world() as world:
         agent = await world.agent()
         scheduler_ = await world.scheduler()
@@ -286,7 +286,7 @@ async def test_unsupported_operations_are_answered_and_their_resources_return(ca
         assert scheduler_.states == [("in-group", "TASK_ERROR")]
         status = scheduler_.updates[0].status
         assert status.reason == mesos.TaskStatus.REASON_TASK_GROUP_INVALID
-        assert "not supported" in status.message
+        assert status.message == "executor.type: must be DEFAULT or CUSTOM in a LAUNCH_GROUP"
         assert "RESERVE" in caplog.text
         assert scalars(scheduler_.offers[-1]) == {"cpus": 4.0, "mem": 4096.0}
 

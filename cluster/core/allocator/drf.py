@@ -38,6 +38,7 @@ VIRTUAL_LEAF = "."
 """Name of the leaf that stands for a client which also has clients below it; no role has it."""
 
 _NO_WEIGHT = Fraction(1)
+_NO_SCALES: Mapping[str, int] = {}
 
 _Entry = tuple[int, int, str]
 """What siblings are sorted by: weighted share, allocations so far, name."""
@@ -160,14 +161,21 @@ class DrfSorter:
 
     def allocated(self, client: str, quantities: Quantities) -> None:
         is_fresh = self._is_fresh
+        scales = self._totals.scales if is_fresh else _NO_SCALES
         node: _Node | None = self._leaf(client)
         while node is not None:
             held = node.allocated
+            share = 0
             for name, milli in quantities.items():
-                held[name] = held.get(name, 0) + milli
+                milli += held.get(name, 0)
+                held[name] = milli
+                scaled = milli * scales.get(name, 0)
+                if scaled > share:
+                    share = scaled
             node.allocations += 1
-            if is_fresh:
-                self._reposition(node)
+            if is_fresh and node.entry is not None:
+                # Only what grew can have raised the share: the other names need no look.
+                self._move_back(node, max(share * node.factor, node.entry[0]))
             node = node.parent
 
     def unallocated(self, client: str, quantities: Quantities) -> None:
@@ -321,6 +329,19 @@ class DrfSorter:
         if entry is not None:
             insort(parent.order, entry)
             node.entry = entry
+
+    def _move_back(self, node: _Node, weighted_share: int) -> None:
+        """A booking never brings a node forward."""
+        assert node.parent is not None
+        assert node.entry is not None
+        order = node.parent.order
+        entry = (weighted_share, node.allocations, node.name)
+        place = 0
+        if len(order) > 1:
+            place = bisect_left(order, node.entry)
+        del order[place]
+        insort(order, entry, place)
+        node.entry = entry
 
     def _take_out(self, node: _Node) -> None:
         if node.entry is not None and node.parent is not None:

@@ -16,6 +16,7 @@ from cluster.core.allocator.events import (
     AgentRemoved,
 )
 from cluster.core.master.agents import AgentRecord, RunningExecutor
+from cluster.core.master.changes import lose_operations
 from cluster.core.master.effects import (
     CancelTimer,
     Link,
@@ -207,7 +208,7 @@ class Admission:
         total_before = record.spec.total
         if record.spec.payload != report.spec.payload:
             state.emit(WriteRegistry(UpdateAgent(record.agent_id)))
-        record.spec = report.spec
+        record.spec = replace(report.spec, total=report.spec.total + record.told_later)
         record.resource_version = report.spec.resource_version
         ended = self._learn_frameworks(report)
         missing = self._compare_tasks(record, report)
@@ -365,8 +366,8 @@ class Admission:
 
     def update(self, event: AgentUpdateReceived) -> None:
         record = self._speaking_agent(event.peer, event.agent_id, "agent update")
-        if record is not None and event.resource_version is not None:
-            record.resource_version = event.resource_version
+        if record is not None and event.news.resource_version is not None:
+            record.resource_version = event.news.resource_version
 
     # Falling silent ------------------------------------------------------------------------------
 
@@ -493,6 +494,7 @@ class Admission:
         state.emit(StopObserver(record.agent_id))
         state.emit(CancelTimer(ReregistrationTimer(record.agent_id)))
         state.drop_executors(record)
+        lose_operations(state, record.agent_id)
 
     def _forget(self, record: AgentRecord) -> None:
         self._state.allocator.handle(AgentRemoved(record.agent_id), self._state.now_s)

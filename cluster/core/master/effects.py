@@ -11,8 +11,10 @@ from cluster.model.agents import AgentSpec
 from cluster.model.frameworks import FrameworkSpec
 from cluster.model.ids import AgentId, ExecutorId, FrameworkId, OfferId, TaskId
 from cluster.model.offers import InverseOffer, Offer
+from cluster.model.operations import Change, OperationId, OperationStatus, OperationUuid
 from cluster.model.peers import PeerId
-from cluster.model.tasks import StatusReport, TaskSpec
+from cluster.model.resources import Resources
+from cluster.model.tasks import ExecutorSpec, StatusReport, TaskSpec
 
 # Messages to schedulers ------------------------------------------------------------------------
 
@@ -86,6 +88,15 @@ class SendReport:
 
 
 @dataclass(frozen=True, slots=True)
+class SendOperationStatus:
+    """News of an operation that the framework gave an id, for schedulers with feedback only."""
+
+    peer: PeerId
+    framework_id: FrameworkId
+    status: OperationStatus
+
+
+@dataclass(frozen=True, slots=True)
 class SendAgentLost:
     peer: PeerId
     agent_id: AgentId
@@ -143,6 +154,67 @@ class SendRunTask:
     role: str
     resource_version: bytes | None
     launch_executor: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SendRunTaskGroup:
+    """All ``tasks`` run under ``executor``; ``role`` as in ``SendRunTask``."""
+
+    peer: PeerId
+    framework_id: FrameworkId
+    framework: FrameworkSpec
+    executor: ExecutorSpec
+    tasks: tuple[TaskSpec, ...]
+    role: str
+    resource_version: bytes | None
+    launch_executor: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SendApplyOperation:
+    """``framework_id`` and ``role`` are None for what an operator ordered."""
+
+    peer: PeerId
+    framework_id: FrameworkId | None
+    uuid: OperationUuid
+    change: Change
+    operation_id: OperationId | None
+    role: str | None
+    resource_version: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class SendCheckpointResources:
+    """For agents that know no operations: all dynamic reservations and volumes they shall have."""
+
+    peer: PeerId
+    resources: Resources
+
+
+@dataclass(frozen=True, slots=True)
+class SendOperationAcknowledgement:
+    peer: PeerId
+    operation_uuid: OperationUuid
+    status_uuid: bytes
+    provider_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class OperationInQuestion:
+    """An operation that an agent is asked about."""
+
+    uuid: OperationUuid | None
+    operation_id: OperationId | None
+    provider_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SendReconcileOperations:
+    """Ask an agent about operations: it answers "dropped" for those it does not know."""
+
+    peer: PeerId
+    framework_id: FrameworkId | None
+    operations: tuple[OperationInQuestion, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -295,12 +367,18 @@ MasterEffect = (
     | SendInverseOffers
     | SendRescindInverse
     | SendReport
+    | SendOperationStatus
     | SendAgentLost
     | Forward
     | SendAgentRegistered
     | SendAgentReregistered
     | SendAgentShutdown
     | SendRunTask
+    | SendRunTaskGroup
+    | SendApplyOperation
+    | SendCheckpointResources
+    | SendOperationAcknowledgement
+    | SendReconcileOperations
     | SendKillTask
     | SendAcknowledgement
     | SendShutdownFramework
@@ -330,6 +408,7 @@ __all__ = [
     "MissingTasks",
     "OfferDraft",
     "OfferTimer",
+    "OperationInQuestion",
     "RequestAllocationRun",
     "ReregistrationTimer",
     "SendAcknowledgement",
@@ -337,15 +416,21 @@ __all__ = [
     "SendAgentRegistered",
     "SendAgentReregistered",
     "SendAgentShutdown",
+    "SendApplyOperation",
+    "SendCheckpointResources",
     "SendFrameworkError",
     "SendInverseOffers",
     "SendKillTask",
     "SendOffers",
+    "SendOperationAcknowledgement",
+    "SendOperationStatus",
+    "SendReconcileOperations",
     "SendRegistered",
     "SendReport",
     "SendRescind",
     "SendRescindInverse",
     "SendRunTask",
+    "SendRunTaskGroup",
     "SendShutdownExecutor",
     "SendShutdownFramework",
     "SendToExecutor",

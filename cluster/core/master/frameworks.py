@@ -30,12 +30,14 @@ class FrameworkRecord:
         constraints: which agents it wants to be offered; None for all.
         requested: what its last REQUEST was about.
         generation: counts subscriptions and disconnections, so that an old timer is recognised.
+        has_feedback: its scheduler can be told what becomes of operations.
     """
 
     __slots__ = (
         "constraints",
         "framework_id",
         "generation",
+        "has_feedback",
         "peer",
         "registered_s",
         "requested",
@@ -65,6 +67,7 @@ class FrameworkRecord:
         self.constraints: OfferConstraints | None = None
         self.requested: tuple[RequestKey, ...] = ()
         self.generation = 0
+        self.has_feedback = False
         self.registered_s = now_s
         self.reregistered_s: float | None = None
         self.unregistered_s: float | None = None

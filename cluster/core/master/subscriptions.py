@@ -99,6 +99,7 @@ class Subscriptions:
         )
         record.suppressed_roles = subscribe.suppressed_roles
         record.constraints = subscribe.constraints
+        record.has_feedback = subscribe.has_feedback
         record.story.add(state.now_s, f"subscribed from {peer}", "new -> ACTIVE")
         record.note_wants(state.now_s)
         record.tally.events["subscribed"] += 1
@@ -166,6 +167,7 @@ class Subscriptions:
         state = self._state
         record.advance(FrameworkStep.SUBSCRIBED, state.now_s)
         record.generation += 1
+        record.has_feedback = subscribe.has_feedback
         record.reregistered_s = state.now_s
         record.tally.events["subscribed"] += 1
         state.frameworks.move(record, peer)

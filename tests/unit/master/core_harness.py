@@ -125,8 +125,8 @@ class RecordingAllocator(HierarchicalAllocator):
 class Harness:
     """Feeds events and collects effects; the books are checked after each event."""
 
-    def __init__(self, **options):
-        self.allocator = RecordingAllocator(AllocatorOptions(), random.Random(1))
+    def __init__(self, allocator=None, **options):
+        self.allocator = allocator or RecordingAllocator(AllocatorOptions(), random.Random(1))
         self.core = MasterCore(MasterId("m"), MasterOptions(**options), self.allocator)
         self.effects = []
         self.pending_writes = []
