@@ -18,6 +18,7 @@ from aiohttp import web
 from google.protobuf.message import Message
 
 from actorproc import PID, Process, Timer
+from actorproc.metrics import MetricsEndpoint
 from cluster import VERSION
 from cluster.agent_observer import AgentObserver
 from cluster.complaints import Complaints
@@ -97,6 +98,7 @@ from cluster.core.master.registry import RegistryOperation
 from cluster.daemon import listening_ip, run_daemon
 from cluster.errors import InvalidInput, InvariantBroken
 from cluster.master_flags import MasterConfig
+from cluster.master_metrics import MasterMetrics, MessageCounts, Values, gather
 from cluster.master_options import (
     allocator_factory,
     allocator_options,
@@ -173,6 +175,7 @@ class Master(Process):
             None if limits is None else MessageThrottle(limits)
         )
         self._complaints = Complaints()
+        self._counts = MessageCounts()
         self._named_timers: dict[TimerKey, Timer] = {}
         self._observers: dict[AgentId, AgentObserver] = {}
         self._observers_made = 0
@@ -188,6 +191,8 @@ class Master(Process):
 
     def initialize(self) -> None:
         self._become_leader()
+        self._metrics = MasterMetrics(self.clock, self._gather_metrics)
+        self._metrics_pid = self.runtime.spawn(MetricsEndpoint(self._metrics))
         self._install_scheduler_messages()
         self._install_legacy_scheduler_messages()
         self._install_agent_messages()
@@ -219,14 +224,21 @@ class Master(Process):
         self._serve(internal.FrameworkToExecutorMessage, self._on_framework_message)
 
     def _install_agent_messages(self) -> None:
-        self.install(internal.RegisterSlaveMessage, self._on_register_agent)
-        self.install(internal.ReregisterSlaveMessage, self._on_reregister_agent)
-        self.install(internal.UnregisterSlaveMessage, self._on_unregister_agent)
-        self.install(internal.UpdateSlaveMessage, self._on_update_agent)
-        self.install(internal.StatusUpdateMessage, self._on_status_update)
-        self.install(internal.ExitedExecutorMessage, self._on_exited_executor)
-        self.install(internal.ExecutorToFrameworkMessage, self._on_executor_message)
-        self.install(internal.UpdateOperationStatusMessage, self._on_operation_status)
+        self._serve_agent(internal.RegisterSlaveMessage, self._on_register_agent)
+        self._serve_agent(internal.ReregisterSlaveMessage, self._on_reregister_agent)
+        self._serve_agent(internal.UnregisterSlaveMessage, self._on_unregister_agent)
+        self._serve_agent(internal.UpdateSlaveMessage, self._on_update_agent)
+        self._serve_agent(internal.StatusUpdateMessage, self._on_status_update)
+        self._serve_agent(internal.ExitedExecutorMessage, self._on_exited_executor)
+        self._serve_agent(internal.ExecutorToFrameworkMessage, self._on_executor_message)
+        self._serve_agent(internal.UpdateOperationStatusMessage, self._on_operation_status)
+
+    def _serve_agent(self, message_type: type[M], handler: Callable[[PID, M], None]) -> None:
+        self.install(message_type, partial(self._count_and_handle, handler))
+
+    def _count_and_handle(self, handler: Callable[[PID, M], None], sender: PID, message: M) -> None:
+        self._counts.count(message)
+        handler(sender, message)
 
     def _become_leader(self) -> None:
         """A single master leads from its start."""
@@ -252,12 +264,27 @@ class Master(Process):
 
     def _admit(self, handler: Callable[[PID, M], None], sender: PID, message: M) -> None:
         """Handle the message now or later; messages of strangers are not limited."""
-        if self._throttle is None or (framework := self._framework_at(sender)) is None:
-            return handler(sender, message)
+        self._counts.count(message)
+        framework = self._framework_at(sender)
+        principal = None if framework is None else framework.spec.principal
+        if principal is not None:
+            self._counts.received[principal] += 1
+        if self._throttle is None or framework is None:
+            return self._process(principal, handler, sender, message)
         name = message.DESCRIPTOR.full_name
-        work: Callable[[], None] = partial(handler, sender, message)
-        arrived = MessageArrived(PeerId(str(sender)), framework.spec.principal, name, work)
-        return self._limit(arrived)
+        work: Callable[[], None] = partial(self._process, principal, handler, sender, message)
+        return self._limit(MessageArrived(PeerId(str(sender)), principal, name, work))
+
+    def _process(
+        self,
+        principal: str | None,
+        handler: Callable[[PID, M], None],
+        sender: PID,
+        message: M,
+    ) -> None:
+        if principal is not None:
+            self._counts.processed[principal] += 1
+        handler(sender, message)
 
     def _limit(self, event: ThrottleEvent[Callable[[], None]]) -> None:
         assert self._throttle is not None
@@ -266,6 +293,7 @@ class Master(Process):
                 case Pass(work):
                     work()
                 case Refuse(peer, text):
+                    self._counts.dropped += 1
                     self._complain("rate limit", f"{peer}: {text}")
                     self._send(peer, wire.framework_error(text))
                 case WaitForPermit(queue, delay_s):
@@ -477,6 +505,12 @@ class Master(Process):
         if current is not None and current.pid == observer:
             self._feed(AgentPingsMissed(agent_id))
 
+    def _allocate(self) -> None:
+        """One run; its time includes making the offers."""
+        self._metrics.allocation_latency.stop()
+        with self._metrics.allocation_run.timing():
+            self._feed(AllocationDue())
+
     def _on_registry_written(self, operation: RegistryOperation) -> None:
         self._later(self._feed, RegistryWritten(operation))
 
@@ -494,6 +528,7 @@ class Master(Process):
     def _tell(self, sender: PID, event: Callable[..., MasterEvent], *facts: object) -> None:
         """Feed ``event(peer, *facts)``, unless the peer cannot be answered."""
         if not sender or sender == self.pid:
+            self._counts.dropped += 1
             return self._complain("no sender", f"message from {sender} dropped: no such peer")
         return self._feed(event(PeerId(str(sender)), *facts))
 
@@ -601,7 +636,8 @@ class Master(Process):
                 logger.debug("registry: %s", operation)
                 self._registrar.apply(operation, self._on_registry_written)
             case RequestAllocationRun():
-                self._later(self._feed, AllocationDue())
+                self._metrics.allocation_latency.start()
+                self._later(self._allocate)
             case Warn(subject, text):
                 self._complain(subject, text)
             case _:
@@ -654,10 +690,27 @@ class Master(Process):
             self.runtime.terminate(observer.pid)
 
     def finalize(self) -> None:
+        self.runtime.terminate(self._metrics_pid)
         for agent_id in list(self._observers):
             self._stop_observer(agent_id)
         for future in self._operator_requests.values():
             future.cancel()
+
+    # Metrics -------------------------------------------------------------------------------------
+
+    @property
+    def metrics(self) -> MasterMetrics:
+        """What ``/metrics/snapshot`` shows; valid once spawned."""
+        return self._metrics
+
+    def _gather_metrics(self) -> Values:
+        return gather(
+            self._core,
+            self._counts,
+            started_s=self._started_s,
+            now_s=self.clock.now_s(),
+            per_framework=self._config.publish_per_framework_metrics,
+        )
 
     # HTTP ----------------------------------------------------------------------------------------
 

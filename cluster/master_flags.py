@@ -69,7 +69,6 @@ _NOT_YET_EFFECTIVE = frozenset(
         "max_executors_per_agent",
         "max_operator_event_stream_subscribers",
         "memory_profiling",
-        "publish_per_framework_metrics",
         "quorum",
         "recovery_agent_removal_limit",
         "registry",

@@ -197,6 +197,11 @@ def status_update(message: internal.StatusUpdateMessage) -> StatusUpdate:
         uuid=update.uuid or None,
         note=status_note(update.status),
         payload=message,
+        why=(
+            (update.status.source, update.status.reason)
+            if update.status.HasField("reason")
+            else None
+        ),
     )
 
 

@@ -35,6 +35,7 @@ from cluster.core.allocator.sorters import SORTERS
 from cluster.model.ids import AgentId, FrameworkId
 from cluster.model.quotas import Quota
 from cluster.model.resources import Resources
+from cluster.model.values import Ranges
 
 INTERVAL_S = 1.0
 EVENTS = 120
@@ -87,7 +88,7 @@ class Ledger:
         ports = {
             port
             for entry in resources
-            if entry.name == "ports"
+            if isinstance(entry.value, Ranges)
             for begin, end in entry.value
             for port in range(begin, end + 1)
         }
@@ -272,9 +273,7 @@ class World:
             key = (*client, offer.agent_id)
             self.filters.setdefault(key, []).append((resources, self.now_s + lasts_s))
         self.tell(
-            ResourcesRecovered(
-                offer.framework_id, offer.role, offer.agent_id, resources, refuse_s
-            )
+            ResourcesRecovered(offer.framework_id, offer.role, offer.agent_id, resources, refuse_s)
         )
 
     # Laws

@@ -142,6 +142,7 @@ class MasterCore:
             case AgentPingsMissed(agent_id):
                 self._admission.pings_missed(agent_id)
             case RegistryWritten(operation):
+                self.state.tally.registry_written(operation)
                 self._admission.written(operation)
             case AgentsRecovered(agent_ids):
                 self._admission.recovered(agent_ids)
@@ -176,6 +177,7 @@ class MasterCore:
                 f"{type(event.call).__name__} for framework {event.framework_id} from "
                 f"{event.peer}, where it is not subscribed",
             )
+        framework.tally.call(event.call)
         return self._obey(framework, event.call)
 
     def _obey(self, framework: FrameworkRecord, call: Call) -> None:

@@ -11,6 +11,7 @@ from cluster.core.master.lifecycles import (
     advance,
 )
 from cluster.core.master.story import Story
+from cluster.core.master.tallies import FrameworkTally
 from cluster.errors import InvariantBroken
 from cluster.model.constraints import OfferConstraints
 from cluster.model.frameworks import FrameworkSpec
@@ -45,6 +46,7 @@ class FrameworkRecord:
         "state",
         "story",
         "suppressed_roles",
+        "tally",
         "unregistered_s",
     )
 
@@ -69,6 +71,7 @@ class FrameworkRecord:
         self.registered_s = now_s
         self.reregistered_s: float | None = None
         self.unregistered_s: float | None = None
+        self.tally = FrameworkTally()
         self.story = Story()
 
     @property
@@ -83,6 +86,11 @@ class FrameworkRecord:
     def traits(self) -> FrameworkTraits:
         """What the allocator must know of it."""
         return FrameworkTraits(self.spec.capabilities, self.spec.min_allocatable, self.constraints)
+
+    def note_wants(self, now_s: float) -> None:
+        """To be called whenever the roles in which it wants offers may have changed."""
+        wanted = (role for role in self.spec.roles if role not in self.suppressed_roles)
+        self.tally.waits.want(wanted if self.is_active else (), now_s)
 
     def advance(self, step: FrameworkStep, now_s: float) -> None:
         """Take one step of the lifecycle.

@@ -31,6 +31,7 @@ class InverseOffering:
             framework = self._state.frameworks.get(framework_id)
             assert framework is not None
             assert framework.peer is not None
+            framework.tally.events["inverse_offers"] += 1
             self._state.emit(SendInverseOffers(framework.peer, tuple(offers)))
 
     def _draft(self, allocation: InverseAllocation) -> InverseOfferDraft | None:

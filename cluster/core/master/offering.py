@@ -20,6 +20,7 @@ from cluster.core.master.effects import (
 from cluster.core.master.events import OfferTimedOut
 from cluster.core.master.frameworks import FrameworkRecord, RequestKey
 from cluster.core.master.state import MasterState
+from cluster.core.master.tallies import OfferEnd
 from cluster.model.calls import Decline, RequestResources, Revive, Suppress
 from cluster.model.ids import FrameworkId
 from cluster.model.offers import Offer
@@ -47,6 +48,7 @@ class Offering:
     def run(self) -> None:
         """Turn one run of the allocator into offers, one message per framework."""
         self._run_requested = False
+        self._state.tally.counts["allocation_runs"] += 1
         drafts: dict[FrameworkId, list[OfferDraft]] = {}
         for allocation in self._state.allocator.allocate(self._state.now_s):
             draft = self._draft(allocation)
@@ -56,6 +58,7 @@ class Offering:
             framework = self._state.frameworks.get(framework_id)
             assert framework is not None
             assert framework.peer is not None
+            framework.tally.events["offers"] += 1
             self._state.emit(SendOffers(framework.peer, framework.spec, tuple(offers)))
 
     def _draft(self, allocation: Allocation) -> OfferDraft | None:
@@ -74,7 +77,10 @@ class Offering:
             allocation.role,
             resources,
         )
-        state.offers.add(offer)
+        state.offers.add(offer, state.now_s)
+        state.tally.offers.sent += 1
+        framework.tally.offers.sent += 1
+        framework.tally.waits.offered(offer.role, state.now_s)
         if state.options.offer_timeout_s is not None:
             state.emit(
                 StartTimer(
@@ -97,7 +103,7 @@ class Offering:
                     f"framework {framework.framework_id} declines unknown offer {offer_id}",
                 )
                 continue
-            self._state.forget_offer(offer)
+            self._state.forget_offer(offer, OfferEnd.DECLINED)
             self._state.release(
                 offer.framework_id, offer.role, offer.agent_id, offer.resources, call.refuse_s
             )
@@ -126,11 +132,12 @@ class Offering:
         """
         offer = self._state.offers.get(event.offer_id)
         if offer is not None:
-            self._state.withdraw(offer, tell=True, refuse_s=0.0)
+            self._state.withdraw(offer, tell=True, refuse_s=0.0, end=OfferEnd.TIMED_OUT)
 
     def revive(self, framework: FrameworkRecord, call: Revive) -> None:
         if self._knows_roles(framework, call.roles, "revive"):
             framework.suppressed_roles -= set(call.roles or framework.spec.roles)
+            framework.note_wants(self._state.now_s)
             self._state.allocator.handle(
                 OffersRevived(framework.framework_id, call.roles), self._state.now_s
             )
@@ -138,6 +145,7 @@ class Offering:
     def suppress(self, framework: FrameworkRecord, call: Suppress) -> None:
         if self._knows_roles(framework, call.roles, "suppress"):
             framework.suppressed_roles |= set(call.roles or framework.spec.roles)
+            framework.note_wants(self._state.now_s)
             self._state.allocator.handle(
                 OffersSuppressed(framework.framework_id, call.roles), self._state.now_s
             )

@@ -70,6 +70,9 @@ class Subscriptions:
     def refuse(self, peer: PeerId, error: str) -> None:
         """Tell a scheduler that it is not subscribed; its driver stops."""
         self._state.warn("subscription refused", f"{peer}: {error}")
+        known = self._state.frameworks.at_peer(peer)
+        if known is not None:
+            known.tally.events["error"] += 1
         self._state.emit(SendFrameworkError(peer, error))
 
     def _refusal(self, spec: FrameworkSpec, known_here: FrameworkRecord | None) -> str | None:
@@ -98,6 +101,8 @@ class Subscriptions:
         record.constraints = subscribe.constraints
         record.has_feedback = subscribe.has_feedback
         record.story.add(state.now_s, f"subscribed from {peer}", "new -> ACTIVE")
+        record.note_wants(state.now_s)
+        record.tally.events["subscribed"] += 1
         state.frameworks.add(record)
         state.emit(Link(peer))
         state.emit(SendRegistered(peer, framework_id, again=False))
@@ -164,6 +169,7 @@ class Subscriptions:
         record.generation += 1
         record.has_feedback = subscribe.has_feedback
         record.reregistered_s = state.now_s
+        record.tally.events["subscribed"] += 1
         state.frameworks.move(record, peer)
         state.emit(CancelTimer(FailoverTimer(record.framework_id)))
         state.emit(Link(peer))
@@ -200,6 +206,7 @@ class Subscriptions:
         )
         record.suppressed_roles = new.suppressed_roles
         record.constraints = new.constraints
+        record.note_wants(self._state.now_s)
         self._state.allocator.handle(
             FrameworkUpdated(
                 record.framework_id, new.spec.roles, new.suppressed_roles, record.traits
@@ -242,6 +249,7 @@ class Subscriptions:
         )
 
     def _stop_offers(self, record: FrameworkRecord) -> None:
+        record.note_wants(self._state.now_s)
         self._state.allocator.handle(FrameworkDeactivated(record.framework_id), self._state.now_s)
         self._discard_offers(record, tell=False)
 
