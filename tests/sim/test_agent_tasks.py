@@ -238,6 +238,16 @@ async def test_a_master_that_believes_in_a_missing_executor_is_corrected(tmp_pat
         assert w.master.all(internal.ExitedExecutorMessage)[0].executor_id.value == "ex"
 
 
+async def test_a_launch_with_a_default_executor_is_refused(tmp_path):
+    async with world(tmp_path) as w:
+        task = task_info("t1", executor_id="ex")
+        task.executor.type = mesos.ExecutorInfo.DEFAULT
+        await w.run(task, launch_executor=True)
+        assert w.master.updates() == [("t1", "TASK_ERROR", "REASON_TASK_INVALID")]
+        (exited,) = w.master.all(internal.ExitedExecutorMessage)
+        assert exited.executor_id.value == "ex"
+
+
 @pytest.mark.parametrize("kind", [mesos.ExecutorInfo.CUSTOM, mesos.ExecutorInfo.DEFAULT])
 async def test_task_groups_are_refused(tmp_path, kind):
     async with world(tmp_path) as w:
