@@ -50,7 +50,7 @@ class TaskSpec:
     ``has_limits``: resource limits beside the requests, which not every agent can enforce.
     ``defect`` is the first rule that the description breaks by itself, whatever the cluster's
     state; of such a task only the ids mean anything. ``info`` is the framework's own description,
-    which goes to the agent.
+    which goes to the agent. ``shares_cgroups``: limited together with its executor.
     """
 
     task_id: TaskId
@@ -61,6 +61,7 @@ class TaskSpec:
     has_limits: bool
     defect: Defect | None
     info: object
+    shares_cgroups: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ it repeats them.
 
 from collections.abc import Iterable
 from dataclasses import replace
+from functools import lru_cache
 
 from cluster.core.allocator.events import (
     AgentActivated,
@@ -15,6 +16,7 @@ from cluster.core.allocator.events import (
     AgentRemoved,
 )
 from cluster.core.master.agents import AgentRecord, RunningExecutor
+from cluster.core.master.changes import lose_operations
 from cluster.core.master.effects import (
     CancelTimer,
     Link,
@@ -59,6 +61,7 @@ REREGISTRATION_TIMED_OUT = "agent did not re-register in time"
 UNREGISTERED = "the agent unregistered"
 REPLACED = "a new agent registered at the same address"
 GENERATION_OF_RECOVERED = -1
+RESOURCES_CACHED_MAX = 4096
 
 
 class Admission:
@@ -205,7 +208,7 @@ class Admission:
         total_before = record.spec.total
         if record.spec.payload != report.spec.payload:
             state.emit(WriteRegistry(UpdateAgent(record.agent_id)))
-        record.spec = report.spec
+        record.spec = replace(report.spec, total=report.spec.total + record.told_later)
         record.resource_version = report.spec.resource_version
         ended = self._learn_frameworks(report)
         missing = self._compare_tasks(record, report)
@@ -272,7 +275,7 @@ class Admission:
 
     def _not_held_yet(self, agent_id: AgentId, resources: Resources) -> Resources:
         """Ports and sets can be held once: what an agent reports twice counts the first time."""
-        if all(entry.type is ValueType.SCALAR for entry in resources):
+        if _is_scalar(resources):
             return resources
         agent = self._state.agents.get(agent_id)
         assert agent is not None
@@ -363,8 +366,8 @@ class Admission:
 
     def update(self, event: AgentUpdateReceived) -> None:
         record = self._speaking_agent(event.peer, event.agent_id, "agent update")
-        if record is not None and event.resource_version is not None:
-            record.resource_version = event.resource_version
+        if record is not None and event.news.resource_version is not None:
+            record.resource_version = event.news.resource_version
 
     # Falling silent ------------------------------------------------------------------------------
 
@@ -491,6 +494,7 @@ class Admission:
         state.emit(StopObserver(record.agent_id))
         state.emit(CancelTimer(ReregistrationTimer(record.agent_id)))
         state.drop_executors(record)
+        lose_operations(state, record.agent_id)
 
     def _forget(self, record: AgentRecord) -> None:
         self._state.allocator.handle(AgentRemoved(record.agent_id), self._state.now_s)
@@ -510,6 +514,7 @@ class Admission:
     def _rescind_offers(self, record: AgentRecord) -> None:
         for offer in self._state.offers.of_agent(record.agent_id):
             self._state.withdraw(offer, tell=True)
+        self._state.withdraw_inverse_offers_on(record.agent_id)
 
     def _speaking_agent(self, peer: PeerId, agent_id: AgentId, what: str) -> AgentRecord | None:
         """The registered agent, if it is the one that speaks."""
@@ -521,6 +526,11 @@ class Admission:
             self._state.warn(what, f"{what} of agent {agent_id} came from {peer}")
             return None
         return record
+
+
+@lru_cache(maxsize=RESOURCES_CACHED_MAX)
+def _is_scalar(resources: Resources) -> bool:
+    return all(entry.type is ValueType.SCALAR for entry in resources)
 
 
 def _identity_error(record: AgentRecord, spec: AgentSpec) -> str | None:

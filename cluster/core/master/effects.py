@@ -10,9 +10,11 @@ from cluster.core.master.registry import RegistryOperation
 from cluster.model.agents import AgentSpec
 from cluster.model.frameworks import FrameworkSpec
 from cluster.model.ids import AgentId, ExecutorId, FrameworkId, OfferId, TaskId
-from cluster.model.offers import Offer
+from cluster.model.offers import InverseOffer, Offer
+from cluster.model.operations import Change, OperationId, OperationStatus, OperationUuid
 from cluster.model.peers import PeerId
-from cluster.model.tasks import StatusReport, TaskSpec
+from cluster.model.resources import Resources
+from cluster.model.tasks import ExecutorSpec, StatusReport, TaskSpec
 
 # Messages to schedulers ------------------------------------------------------------------------
 
@@ -56,12 +58,42 @@ class SendRescind:
 
 
 @dataclass(frozen=True, slots=True)
+class InverseOfferDraft:
+    """One inverse offer and what its framework is told about the agent."""
+
+    offer: InverseOffer
+    agent: AgentSpec
+    agent_peer: PeerId
+
+
+@dataclass(frozen=True, slots=True)
+class SendInverseOffers:
+    peer: PeerId
+    offers: tuple[InverseOfferDraft, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SendRescindInverse:
+    peer: PeerId
+    offer_id: OfferId
+
+
+@dataclass(frozen=True, slots=True)
 class SendReport:
     """``at_s`` is the time stamp of the status."""
 
     peer: PeerId
     report: StatusReport
     at_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class SendOperationStatus:
+    """News of an operation that the framework gave an id, for schedulers with feedback only."""
+
+    peer: PeerId
+    framework_id: FrameworkId
+    status: OperationStatus
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +154,67 @@ class SendRunTask:
     role: str
     resource_version: bytes | None
     launch_executor: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SendRunTaskGroup:
+    """All ``tasks`` run under ``executor``; ``role`` as in ``SendRunTask``."""
+
+    peer: PeerId
+    framework_id: FrameworkId
+    framework: FrameworkSpec
+    executor: ExecutorSpec
+    tasks: tuple[TaskSpec, ...]
+    role: str
+    resource_version: bytes | None
+    launch_executor: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SendApplyOperation:
+    """``framework_id`` and ``role`` are None for what an operator ordered."""
+
+    peer: PeerId
+    framework_id: FrameworkId | None
+    uuid: OperationUuid
+    change: Change
+    operation_id: OperationId | None
+    role: str | None
+    resource_version: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class SendCheckpointResources:
+    """For agents that know no operations: all dynamic reservations and volumes they shall have."""
+
+    peer: PeerId
+    resources: Resources
+
+
+@dataclass(frozen=True, slots=True)
+class SendOperationAcknowledgement:
+    peer: PeerId
+    operation_uuid: OperationUuid
+    status_uuid: bytes
+    provider_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class OperationInQuestion:
+    """An operation that an agent is asked about."""
+
+    uuid: OperationUuid | None
+    operation_id: OperationId | None
+    provider_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SendReconcileOperations:
+    """Ask an agent about operations: it answers "dropped" for those it does not know."""
+
+    peer: PeerId
+    framework_id: FrameworkId | None
+    operations: tuple[OperationInQuestion, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,13 +364,21 @@ MasterEffect = (
     | SendFrameworkError
     | SendOffers
     | SendRescind
+    | SendInverseOffers
+    | SendRescindInverse
     | SendReport
+    | SendOperationStatus
     | SendAgentLost
     | Forward
     | SendAgentRegistered
     | SendAgentReregistered
     | SendAgentShutdown
     | SendRunTask
+    | SendRunTaskGroup
+    | SendApplyOperation
+    | SendCheckpointResources
+    | SendOperationAcknowledgement
+    | SendReconcileOperations
     | SendKillTask
     | SendAcknowledgement
     | SendShutdownFramework
@@ -301,11 +402,13 @@ __all__ = [
     "CancelTimer",
     "FailoverTimer",
     "Forward",
+    "InverseOfferDraft",
     "Link",
     "MasterEffect",
     "MissingTasks",
     "OfferDraft",
     "OfferTimer",
+    "OperationInQuestion",
     "RequestAllocationRun",
     "ReregistrationTimer",
     "SendAcknowledgement",
@@ -313,13 +416,21 @@ __all__ = [
     "SendAgentRegistered",
     "SendAgentReregistered",
     "SendAgentShutdown",
+    "SendApplyOperation",
+    "SendCheckpointResources",
     "SendFrameworkError",
+    "SendInverseOffers",
     "SendKillTask",
     "SendOffers",
+    "SendOperationAcknowledgement",
+    "SendOperationStatus",
+    "SendReconcileOperations",
     "SendRegistered",
     "SendReport",
     "SendRescind",
+    "SendRescindInverse",
     "SendRunTask",
+    "SendRunTaskGroup",
     "SendShutdownExecutor",
     "SendShutdownFramework",
     "SendToExecutor",

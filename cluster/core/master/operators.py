@@ -7,6 +7,7 @@ from typing import assert_never
 
 from cluster.core.master.effects import AnswerOperator
 from cluster.core.master.events import OperatorCallReceived
+from cluster.core.master.resource_calls import ResourceCalls
 from cluster.core.master.state import MasterState
 from cluster.core.master.subscriptions import Subscriptions
 from cluster.model.operator_calls import (
@@ -40,9 +41,15 @@ NOT_IMPLEMENTED = 501
 class Operators:
     """Carrying out what operators ask, acting on the shared books."""
 
-    def __init__(self, state: MasterState, subscriptions: Subscriptions) -> None:
+    def __init__(
+        self,
+        state: MasterState,
+        subscriptions: Subscriptions,
+        resource_calls: ResourceCalls,
+    ) -> None:
         self._state = state
         self._subscriptions = subscriptions
+        self._resource_calls = resource_calls
 
     def call(self, event: OperatorCallReceived) -> None:
         match event.call:
@@ -68,7 +75,8 @@ class Operators:
                 | GrowVolume()
                 | ShrinkVolume()
             ):
-                self._answer(event.request, NOT_IMPLEMENTED)
+                answer = self._resource_calls.call(event.call, event.principal)
+                self._answer(event.request, answer.status, answer.text)
             case _:
                 assert_never(event.call)
 
