@@ -6,8 +6,9 @@ asked for effects directly: no sockets, no messages.
 
 The master serves one event after the other, in the order of arrival, and every event takes as long
 as it was measured to take (in processor time, so that other programs do not count): virtual time
-passes by that much, and events that arrive meanwhile wait. So a core that is too slow shows as a queue, and thus as overhead. Between master and peers a
-message takes ``NETWORK_S``. What the peers decide takes no time::
+passes by that much, and events that arrive meanwhile wait. So a core that is too slow shows as a
+queue, and thus as overhead. Between master and peers a message takes ``NETWORK_S``. What the peers
+decide takes no time::
 
     agent free ─► resources come back ─► allocation run ─► offer ─► ACCEPT ─► task runs for 30 s
                         ▲                                                          │
