@@ -69,7 +69,8 @@ class News:
         task.add_note(update.note)
         task.forwarded_state = update.state
         task.forwarded_uuid = update.uuid
-        self._state.record_state(task, update.latest_state or update.state)
+        latest = update.state if update.latest_state is None else update.latest_state
+        self._state.record_state(task, latest)
         if task.state.is_terminal and update.uuid is None:
             self._state.complete_task(task)  # nobody will acknowledge it
 
