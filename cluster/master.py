@@ -12,18 +12,16 @@ import sys
 import uuid
 from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
-from typing import assert_never
+from typing import TypeVar, assert_never
 
 from aiohttp import web
+from google.protobuf.message import Message
 
 from actorproc import PID, Process, Timer
 from cluster import VERSION
 from cluster.agent_observer import AgentObserver
 from cluster.complaints import Complaints
-from cluster.core.allocator import (
-    HierarchicalAllocator,
-    WeightsUpdated,
-)
+from cluster.core.allocator import WeightsUpdated
 from cluster.core.master.core import MasterCore
 from cluster.core.master.effects import (
     AnswerOperator,
@@ -38,11 +36,13 @@ from cluster.core.master.effects import (
     SendAgentReregistered,
     SendAgentShutdown,
     SendFrameworkError,
+    SendInverseOffers,
     SendKillTask,
     SendOffers,
     SendRegistered,
     SendReport,
     SendRescind,
+    SendRescindInverse,
     SendRunTask,
     SendShutdownExecutor,
     SendShutdownFramework,
@@ -75,10 +75,28 @@ from cluster.core.master.events import (
     SubscribeRefused,
     UnregistrationReceived,
 )
+from cluster.core.master.frameworks import FrameworkRecord
+from cluster.core.master.rate_limits import (
+    LinkBroken,
+    MessageArrived,
+    MessageThrottle,
+    Pass,
+    PermitDue,
+    Refuse,
+    ThrottleEvent,
+    WaitForPermit,
+)
 from cluster.core.master.registry import RegistryOperation
 from cluster.daemon import listening_ip, run_daemon
 from cluster.master_flags import MasterConfig
-from cluster.master_options import allocator_options, master_options, role_weights
+from cluster.master_options import (
+    allocator_factory,
+    allocator_options,
+    master_options,
+    rate_limits,
+    regex_limits,
+    role_weights,
+)
 from cluster.master_summary import state_summary
 from cluster.model.calls import (
     Accept,
@@ -88,7 +106,6 @@ from cluster.model.calls import (
     Launch,
     MessageExecutor,
     Reconcile,
-    RequestResources,
     Revive,
     Teardown,
 )
@@ -109,6 +126,8 @@ PROCESS_ID = "master"
 PEERS_CACHED_MAX = 65_536
 
 logger = logging.getLogger(__name__)
+
+M = TypeVar("M", bound=Message)
 
 
 class Master(Process):
@@ -136,7 +155,13 @@ class Master(Process):
         self._registrar = registrar or InMemoryRegistrar()
         self._options = master_options(config)
         self._allocator_options = allocator_options(config)
+        self._new_allocator = allocator_factory(config)
         self._weights = role_weights(config)
+        self._regex_limits = regex_limits(config)
+        limits = rate_limits(config)
+        self._throttle: MessageThrottle[Callable[[], None]] | None = (
+            None if limits is None else MessageThrottle(limits)
+        )
         self._complaints = Complaints()
         self._named_timers: dict[TimerKey, Timer] = {}
         self._observers: dict[AgentId, AgentObserver] = {}
@@ -162,22 +187,26 @@ class Master(Process):
         self.delay(self._config.allocation_interval_s, self._on_interval)
 
     def _install_scheduler_messages(self) -> None:
-        self.install(scheduler.Call, self._on_call)
-        self.install(internal.DeactivateFrameworkMessage, self._on_deactivate_framework)
-        self.install(internal.SubmitSchedulerRequest, self._on_submit_scheduler)
-        self.install(authentication.AuthenticateMessage, self._on_authenticate)
+        self._serve(scheduler.Call, self._on_call)
+        self._serve(internal.DeactivateFrameworkMessage, self._on_deactivate_framework)
+        self._serve(internal.SubmitSchedulerRequest, self._on_submit_scheduler)
+        self._serve(authentication.AuthenticateMessage, self._on_authenticate)
+
+    def _serve(self, message_type: type[M], handler: Callable[[PID, M], None]) -> None:
+        """Serve a message of schedulers, as fast as the rate limit of its sender allows."""
+        self.install(message_type, partial(self._admit, handler))
 
     def _install_legacy_scheduler_messages(self) -> None:
-        self.install(internal.RegisterFrameworkMessage, self._on_register_framework)
-        self.install(internal.ReregisterFrameworkMessage, self._on_reregister_framework)
-        self.install(internal.UnregisterFrameworkMessage, self._on_unregister_framework)
-        self.install(internal.ResourceRequestMessage, self._on_resource_request)
-        self.install(internal.LaunchTasksMessage, self._on_launch_tasks)
-        self.install(internal.ReviveOffersMessage, self._on_revive_offers)
-        self.install(internal.KillTaskMessage, self._on_kill_task)
-        self.install(internal.StatusUpdateAcknowledgementMessage, self._on_acknowledgement)
-        self.install(internal.ReconcileTasksMessage, self._on_reconcile_tasks)
-        self.install(internal.FrameworkToExecutorMessage, self._on_framework_message)
+        self._serve(internal.RegisterFrameworkMessage, self._on_register_framework)
+        self._serve(internal.ReregisterFrameworkMessage, self._on_reregister_framework)
+        self._serve(internal.UnregisterFrameworkMessage, self._on_unregister_framework)
+        self._serve(internal.ResourceRequestMessage, self._on_resource_request)
+        self._serve(internal.LaunchTasksMessage, self._on_launch_tasks)
+        self._serve(internal.ReviveOffersMessage, self._on_revive_offers)
+        self._serve(internal.KillTaskMessage, self._on_kill_task)
+        self._serve(internal.StatusUpdateAcknowledgementMessage, self._on_acknowledgement)
+        self._serve(internal.ReconcileTasksMessage, self._on_reconcile_tasks)
+        self._serve(internal.FrameworkToExecutorMessage, self._on_framework_message)
 
     def _install_agent_messages(self) -> None:
         self.install(internal.RegisterSlaveMessage, self._on_register_agent)
@@ -192,7 +221,7 @@ class Master(Process):
     def _become_leader(self) -> None:
         """A single master leads from its start."""
         address = self.pid.address
-        allocator = HierarchicalAllocator(self._allocator_options, self.runtime.rng("allocator"))
+        allocator = self._new_allocator(self._allocator_options, self.runtime.rng("allocator"))
         if self._weights:
             allocator.handle(WeightsUpdated(self._weights), self.clock.now_s())
         self._core = MasterCore(self._master_id, self._options, allocator)
@@ -207,6 +236,34 @@ class Master(Process):
         )
         logger.info("master %s leads at %s", self._master_id, self.pid)
 
+    # Rate limits of schedulers -------------------------------------------------------------------
+
+    def _admit(self, handler: Callable[[PID, M], None], sender: PID, message: M) -> None:
+        """Handle the message now or later; messages of strangers are not limited."""
+        if self._throttle is None or (framework := self._framework_at(sender)) is None:
+            return handler(sender, message)
+        name = message.DESCRIPTOR.full_name
+        work: Callable[[], None] = partial(handler, sender, message)
+        arrived = MessageArrived(PeerId(str(sender)), framework.spec.principal, name, work)
+        return self._limit(arrived)
+
+    def _limit(self, event: ThrottleEvent[Callable[[], None]]) -> None:
+        assert self._throttle is not None
+        for effect in self._throttle.handle(event, self.clock.now_s()):
+            match effect:
+                case Pass(work):
+                    work()
+                case Refuse(peer, text):
+                    self._complain("rate limit", f"{peer}: {text}")
+                    self._send(peer, wire.framework_error(text))
+                case WaitForPermit(queue, delay_s):
+                    self.delay(delay_s, self._limit, PermitDue(queue))
+                case _:
+                    assert_never(effect)
+
+    def _framework_at(self, pid: PID) -> FrameworkRecord | None:
+        return self._core.state.frameworks.at_peer(PeerId(str(pid)))
+
     # Messages of schedulers ----------------------------------------------------------------------
 
     def _on_call(self, sender: PID, call: scheduler.Call) -> None:
@@ -215,18 +272,12 @@ class Master(Process):
         elif not call.framework_id.value:
             self._complain("call without framework id", f"a call of {sender} names no framework")
         else:
-            self._call(sender, call.framework_id, calls.read_call(call))
+            self._call(sender, call.framework_id, calls.read_call(call, self._regex_limits))
 
     def _subscribe(
         self, sender: PID, subscribe: scheduler.Call.Subscribe, framework_id: str = ""
     ) -> None:
-        if subscribe.offer_constraints.role_constraints:
-            self._complain(
-                "offer constraints",
-                f"{sender} sets offer constraints, which this master does not apply: it may be "
-                "offered more than it wants",
-            )
-        match calls.read_subscribe(subscribe, framework_id):
+        match calls.read_subscribe(subscribe, framework_id, self._regex_limits):
             case str(error):
                 self._tell(sender, SubscribeRefused, error)
             case value:
@@ -282,7 +333,7 @@ class Master(Process):
         self._call(sender, message.framework_id, Teardown())
 
     def _on_resource_request(self, sender: PID, message: internal.ResourceRequestMessage) -> None:
-        self._call(sender, message.framework_id, RequestResources(len(message.requests)))
+        self._call(sender, message.framework_id, calls.read_request(message.requests))
 
     def _on_launch_tasks(self, sender: PID, message: internal.LaunchTasksMessage) -> None:
         tasks = tuple(calls.read_task(info) for info in message.tasks)
@@ -393,7 +444,12 @@ class Master(Process):
     # Surroundings --------------------------------------------------------------------------------
 
     def exited(self, pid: PID) -> None:
-        self._feed(PeerLost(PeerId(str(pid))))
+        peer = PeerId(str(pid))
+        work = partial(self._feed, PeerLost(peer))
+        if self._throttle is None or (framework := self._framework_at(pid)) is None:
+            work()
+        else:
+            self._limit(LinkBroken(peer, framework.spec.principal, work))
 
     def _on_interval(self) -> None:
         self.delay(self._config.allocation_interval_s, self._on_interval)
@@ -469,6 +525,11 @@ class Master(Process):
                 self._send(peer, wire.status_report(report, at_s))
             case SendRescind(peer, offer_id):
                 self._send(peer, wire.rescind(offer_id))
+            case SendInverseOffers(peer, drafts):
+                inverse = [(each.offer, each.agent, each.agent_peer) for each in drafts]
+                self._send(peer, wire.inverse_offers(inverse))
+            case SendRescindInverse(peer, offer_id):
+                self._send(peer, wire.rescind_inverse_offer(offer_id))
             case SendRegistered(peer, framework_id, again):
                 logger.info("framework %s subscribed from %s", framework_id, peer)
                 self._send(peer, wire.registered(framework_id, self._info, again=again))
@@ -511,7 +572,7 @@ class Master(Process):
             case CancelTimer(key):
                 self._cancel_timer(key)
             case WriteRegistry(operation):
-                logger.info("registry: %s", operation)
+                logger.debug("registry: %s", operation)
                 self._registrar.apply(operation, self._on_registry_written)
             case RequestAllocationRun():
                 self._later(self._feed, AllocationDue())

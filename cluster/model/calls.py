@@ -10,6 +10,7 @@ from cluster.model.constraints import OfferConstraints
 from cluster.model.frameworks import FrameworkSpec
 from cluster.model.ids import AgentId, ExecutorId, OfferId, TaskId
 from cluster.model.tasks import TaskSpec
+from cluster.model.values import Quantities
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,10 +125,38 @@ class MessageExecutor:
 
 
 @dataclass(frozen=True, slots=True)
-class RequestResources:
-    """Logged only. ``count`` is the number of requests listed."""
+class AcceptInverseOffers:
+    """The framework will have left these agents in time; ``refuse_s`` as in ``Accept``."""
 
-    count: int
+    offer_ids: tuple[OfferId, ...]
+    refuse_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class DeclineInverseOffers:
+    """The framework wants to stay on these agents; ``refuse_s`` as in ``Accept``."""
+
+    offer_ids: tuple[OfferId, ...]
+    refuse_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class ResourceRequest:
+    """One amount that a framework waits for.
+
+    ``agent_id`` None: on any agent; ``role`` None: in any role of the framework.
+    """
+
+    wanted: Quantities
+    agent_id: AgentId | None = None
+    role: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RequestResources:
+    """What the framework waits for now; replaces all of its earlier requests."""
+
+    requests: tuple[ResourceRequest, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +166,13 @@ class UpdateFramework:
     spec: FrameworkSpec
     suppressed_roles: frozenset[str]
     constraints: OfferConstraints | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateRefused:
+    """An update that breaks a rule by itself; ``error`` names the field and the rule."""
+
+    error: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +193,9 @@ class UnsupportedCall:
 
 
 Call = (
-    Teardown
+    AcceptInverseOffers
+    | DeclineInverseOffers
+    | Teardown
     | Deactivate
     | Accept
     | Decline
@@ -170,15 +208,18 @@ Call = (
     | MessageExecutor
     | RequestResources
     | UpdateFramework
+    | UpdateRefused
     | UnsupportedCall
 )
 
 __all__ = [
     "Accept",
+    "AcceptInverseOffers",
     "Acknowledge",
     "Call",
     "Deactivate",
     "Decline",
+    "DeclineInverseOffers",
     "Kill",
     "Launch",
     "LaunchGroup",
@@ -186,6 +227,7 @@ __all__ = [
     "Operation",
     "Reconcile",
     "RequestResources",
+    "ResourceRequest",
     "Revive",
     "ShutdownExecutor",
     "Subscribe",
@@ -194,4 +236,5 @@ __all__ = [
     "UnsupportedCall",
     "UnsupportedOperation",
     "UpdateFramework",
+    "UpdateRefused",
 ]

@@ -35,7 +35,6 @@ from fractions import Fraction
 from typing import Protocol, assert_never
 
 from cluster.core.allocator.agents import AgentBook
-from cluster.core.allocator.drf import DrfSorter
 from cluster.core.allocator.events import (
     AgentActivated,
     AgentAdded,
@@ -51,6 +50,7 @@ from cluster.core.allocator.events import (
     FrameworkUpdated,
     FreeResourcesConverted,
     IntervalElapsed,
+    InverseAllocation,
     InverseOfferAnswered,
     InverseOfferWithdrawn,
     OffersRevived,
@@ -92,6 +92,9 @@ class Allocator(Protocol):
     def allocate(self, now_s: float) -> list[Allocation]:
         """One run over the candidates. What is returned is booked until it is recovered."""
 
+    def inverse_offers(self, now_s: float) -> list[InverseAllocation]:
+        """Whom to ask to leave which agent; not repeated until answered or withdrawn."""
+
     def check_invariants(self) -> None:
         """Raise ``InvariantBroken`` when the books contradict themselves."""
 
@@ -115,14 +118,14 @@ class HierarchicalAllocator:
 
     Args:
         options: settings.
-        rng: decides the order of agents inside a run, and nothing else.
+        rng: decides the order of agents inside a run, and what sorters draw.
     """
 
     def __init__(self, options: AllocatorOptions, rng: random.Random) -> None:
         self._options = options
         self._rng = rng
         self._totals = ClusterTotals(options.fair_sharing_excluded)
-        self._role_sorter: Sorter = DrfSorter(self._totals)
+        self._role_sorter = options.role_sorter(self._totals, is_hierarchical=True, rng=rng)
         self._framework_sorters: dict[str, Sorter] = {}
         self._frameworks: dict[FrameworkId, _Framework] = {}
         self._agents: dict[AgentId, AgentBook] = {}
@@ -371,7 +374,9 @@ class HierarchicalAllocator:
     def _ensure_client(self, client: ClientKey) -> None:
         framework_id, role = client
         if role not in self._framework_sorters:
-            self._framework_sorters[role] = DrfSorter(self._totals, is_hierarchical=False)
+            self._framework_sorters[role] = self._options.framework_sorter(
+                self._totals, is_hierarchical=False, rng=self._rng
+            )
             self._role_sorter.add(role)
         if framework_id not in self._framework_sorters[role]:
             self._framework_sorters[role].add(framework_id)
@@ -445,6 +450,10 @@ class HierarchicalAllocator:
         for agent in agents:
             self._offer_agent(agent, now_s, allocations)
         return allocations
+
+    def inverse_offers(self, now_s: float) -> list[InverseAllocation]:
+        """Whom to ask to leave which agent."""
+        return []
 
     def _offer_agent(self, agent: AgentBook, now_s: float, allocations: list[Allocation]) -> None:
         """Offer what is free on one agent, role by role, while there is something to offer."""

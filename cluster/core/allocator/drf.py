@@ -25,6 +25,7 @@ allocator.md §5.1.
 """
 
 import math
+import random
 from bisect import bisect_left, insort
 from collections.abc import Iterator, Mapping
 from fractions import Fraction
@@ -381,10 +382,16 @@ class DrfSorter:
             raise InvariantBroken(f"sorter node {node.path} has its children in a wrong order")
 
 
+def drf_sorter(totals: ClusterTotals, *, is_hierarchical: bool, rng: random.Random) -> DrfSorter:
+    """The default :class:`~cluster.core.allocator.sorter.SorterFactory`; nothing is drawn."""
+    del rng
+    return DrfSorter(totals, is_hierarchical=is_hierarchical)
+
+
 def _exact_weight(path: str, weight: float) -> Fraction:
     if not math.isfinite(weight) or weight <= 0:
         raise InvalidInput(f"weight of {path}", f"must be a finite number above 0, not {weight}")
     return Fraction(repr(float(weight)))
 
 
-__all__ = ["VIRTUAL_LEAF", "DrfSorter"]
+__all__ = ["VIRTUAL_LEAF", "DrfSorter", "drf_sorter"]

@@ -5,6 +5,8 @@ Source: allocator.md §3 (allocatable), §4 (filters), master.md §11.
 
 from dataclasses import dataclass
 
+from cluster.core.allocator.drf import drf_sorter
+from cluster.core.allocator.sorter import SorterFactory
 from cluster.errors import InvalidInput
 from cluster.model.resources import Resources
 from cluster.model.values import Quantities, ValueType
@@ -49,12 +51,16 @@ class AllocatorOptions:
         allocate_on_recovery: whether resources that come back start a run. False gives the
             original's rule for comparison: they wait for the interval, and refusing for 0 seconds
             is no refusal.
+        role_sorter: makes the sorter of roles.
+        framework_sorter: makes the sorter of frameworks of each role.
     """
 
     allocation_interval_s: float = 1.0
     min_allocatable: tuple[Quantities, ...] = parse_min_allocatable(MIN_ALLOCATABLE_TEXT)
     fair_sharing_excluded: frozenset[str] = frozenset()
     allocate_on_recovery: bool = True
+    role_sorter: SorterFactory = drf_sorter
+    framework_sorter: SorterFactory = drf_sorter
 
 
 __all__ = ["MIN_ALLOCATABLE_TEXT", "AllocatorOptions", "parse_min_allocatable"]

@@ -33,6 +33,7 @@ from cluster.core.master.events import (
     UnregistrationReceived,
 )
 from cluster.core.master.frameworks import FrameworkRecord
+from cluster.core.master.inverse_offering import InverseOffering
 from cluster.core.master.launches import Launches
 from cluster.core.master.news import News
 from cluster.core.master.offering import Offering
@@ -42,10 +43,12 @@ from cluster.core.master.subscriptions import Subscriptions
 from cluster.errors import InvariantBroken
 from cluster.model.calls import (
     Accept,
+    AcceptInverseOffers,
     Acknowledge,
     Call,
     Deactivate,
     Decline,
+    DeclineInverseOffers,
     Kill,
     MessageExecutor,
     Reconcile,
@@ -56,6 +59,7 @@ from cluster.model.calls import (
     Teardown,
     UnsupportedCall,
     UpdateFramework,
+    UpdateRefused,
 )
 from cluster.model.ids import MasterId
 from cluster.model.resources import EMPTY
@@ -75,6 +79,7 @@ class MasterCore:
         self._subscriptions = Subscriptions(self.state)
         self._admission = Admission(self.state, self._subscriptions)
         self._offering = Offering(self.state)
+        self._inverse_offering = InverseOffering(self.state)
         self._launches = Launches(self.state, self._offering)
         self._news = News(self.state)
         self._operators = Operators(self.state, self._subscriptions)
@@ -94,6 +99,7 @@ class MasterCore:
                 self._news.status_update(event)
             case AllocationDue():
                 self._offering.run()
+                self._inverse_offering.run()
             case AllocationIntervalElapsed():
                 self._offering.interval_elapsed()
             case OfferTimedOut():
@@ -173,16 +179,18 @@ class MasterCore:
                 self._news.shut_down_executor(framework, call)
             case UpdateFramework():
                 self._subscriptions.update(framework, call)
+            case UpdateRefused(error):
+                self._subscriptions.refuse_update(framework, error)
             case Deactivate():
                 self._subscriptions.deactivate(framework)
             case Teardown():
                 self._subscriptions.tear_down(framework)
-            case RequestResources(count):
-                self.state.warn(
-                    "resource request",
-                    f"framework {framework.framework_id} requests resources ({count} requests); "
-                    "requests are only logged",
-                )
+            case RequestResources():
+                self._offering.request(framework, call)
+            case AcceptInverseOffers():
+                self._inverse_offering.accept(framework, call)
+            case DeclineInverseOffers():
+                self._inverse_offering.decline(framework, call)
             case UnsupportedCall(name):
                 self.state.warn(
                     "unsupported call",
@@ -205,6 +213,7 @@ class MasterCore:
         state.agents.check_invariants()
         state.tasks.check_invariants()
         state.offers.check_invariants()
+        state.inverse_offers.check_invariants()
         for task in state.tasks:
             if state.agents.registered_or_none(task.agent_id) is None:
                 raise InvariantBroken(f"task {task.task_id} is live on an absent agent")

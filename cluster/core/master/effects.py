@@ -10,7 +10,7 @@ from cluster.core.master.registry import RegistryOperation
 from cluster.model.agents import AgentSpec
 from cluster.model.frameworks import FrameworkSpec
 from cluster.model.ids import AgentId, ExecutorId, FrameworkId, OfferId, TaskId
-from cluster.model.offers import Offer
+from cluster.model.offers import InverseOffer, Offer
 from cluster.model.peers import PeerId
 from cluster.model.tasks import StatusReport, TaskSpec
 
@@ -51,6 +51,27 @@ class SendOffers:
 
 @dataclass(frozen=True, slots=True)
 class SendRescind:
+    peer: PeerId
+    offer_id: OfferId
+
+
+@dataclass(frozen=True, slots=True)
+class InverseOfferDraft:
+    """One inverse offer and what its framework is told about the agent."""
+
+    offer: InverseOffer
+    agent: AgentSpec
+    agent_peer: PeerId
+
+
+@dataclass(frozen=True, slots=True)
+class SendInverseOffers:
+    peer: PeerId
+    offers: tuple[InverseOfferDraft, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SendRescindInverse:
     peer: PeerId
     offer_id: OfferId
 
@@ -271,6 +292,8 @@ MasterEffect = (
     | SendFrameworkError
     | SendOffers
     | SendRescind
+    | SendInverseOffers
+    | SendRescindInverse
     | SendReport
     | SendAgentLost
     | Forward
@@ -301,6 +324,7 @@ __all__ = [
     "CancelTimer",
     "FailoverTimer",
     "Forward",
+    "InverseOfferDraft",
     "Link",
     "MasterEffect",
     "MissingTasks",
@@ -314,11 +338,13 @@ __all__ = [
     "SendAgentReregistered",
     "SendAgentShutdown",
     "SendFrameworkError",
+    "SendInverseOffers",
     "SendKillTask",
     "SendOffers",
     "SendRegistered",
     "SendReport",
     "SendRescind",
+    "SendRescindInverse",
     "SendRunTask",
     "SendShutdownExecutor",
     "SendShutdownFramework",

@@ -3,6 +3,7 @@
 from collections import OrderedDict
 from collections.abc import Iterator
 
+from cluster.core.allocator.events import FrameworkTraits
 from cluster.core.master.lifecycles import (
     FRAMEWORK_TRANSITIONS,
     FrameworkState,
@@ -11,9 +12,13 @@ from cluster.core.master.lifecycles import (
 )
 from cluster.core.master.story import Story
 from cluster.errors import InvariantBroken
+from cluster.model.constraints import OfferConstraints
 from cluster.model.frameworks import FrameworkSpec
-from cluster.model.ids import FrameworkId
+from cluster.model.ids import AgentId, FrameworkId
 from cluster.model.peers import PeerId
+
+RequestKey = tuple[str | None, AgentId | None]
+"""What one of a framework's requests is about: a role or all, an agent or any."""
 
 
 class FrameworkRecord:
@@ -21,14 +26,18 @@ class FrameworkRecord:
 
     Attributes:
         peer: where it subscribed from last; None while only agents have told of it.
+        constraints: which agents it wants to be offered; None for all.
+        requested: what its last REQUEST was about.
         generation: counts subscriptions and disconnections, so that an old timer is recognised.
     """
 
     __slots__ = (
+        "constraints",
         "framework_id",
         "generation",
         "peer",
         "registered_s",
+        "requested",
         "reregistered_s",
         "spec",
         "state",
@@ -51,6 +60,8 @@ class FrameworkRecord:
         self.state = state
         self.peer = peer
         self.suppressed_roles: frozenset[str] = frozenset()
+        self.constraints: OfferConstraints | None = None
+        self.requested: tuple[RequestKey, ...] = ()
         self.generation = 0
         self.registered_s = now_s
         self.reregistered_s: float | None = None
@@ -64,6 +75,11 @@ class FrameworkRecord:
     @property
     def is_active(self) -> bool:
         return self.state is FrameworkState.ACTIVE
+
+    @property
+    def traits(self) -> FrameworkTraits:
+        """What the allocator must know of it."""
+        return FrameworkTraits(self.spec.capabilities, self.spec.min_allocatable, self.constraints)
 
     def advance(self, step: FrameworkStep, now_s: float) -> None:
         """Take one step of the lifecycle.

@@ -8,6 +8,7 @@ from cluster.core.allocator.events import (
     IntervalElapsed,
     OffersRevived,
     OffersSuppressed,
+    ResourcesRequested,
 )
 from cluster.core.master.effects import (
     OfferDraft,
@@ -17,11 +18,12 @@ from cluster.core.master.effects import (
     StartTimer,
 )
 from cluster.core.master.events import OfferTimedOut
-from cluster.core.master.frameworks import FrameworkRecord
+from cluster.core.master.frameworks import FrameworkRecord, RequestKey
 from cluster.core.master.state import MasterState
-from cluster.model.calls import Decline, Revive, Suppress
+from cluster.model.calls import Decline, RequestResources, Revive, Suppress
 from cluster.model.ids import FrameworkId
 from cluster.model.offers import Offer
+from cluster.model.values import Quantities
 
 
 class Offering:
@@ -100,10 +102,31 @@ class Offering:
                 offer.framework_id, offer.role, offer.agent_id, offer.resources, call.refuse_s
             )
 
+    def request(self, framework: FrameworkRecord, call: RequestResources) -> None:
+        """Tell the allocator what the framework waits for, instead of what it waited for before."""
+        named = tuple(request.role for request in call.requests if request.role is not None)
+        if not self._knows_roles(framework, named, "request resources in"):
+            return
+        wanted: dict[RequestKey, list[Quantities]] = {key: [] for key in framework.requested}
+        for request in call.requests:
+            wanted.setdefault((request.role, request.agent_id), []).append(request.wanted)
+        for (role, agent_id), amounts in wanted.items():
+            self._state.allocator.handle(
+                ResourcesRequested(framework.framework_id, tuple(amounts), role, agent_id),
+                self._state.now_s,
+            )
+        framework.requested = tuple(key for key, amounts in wanted.items() if amounts)
+
     def timed_out(self, event: OfferTimedOut) -> None:
+        """Take back an offer that was held too long, and ask others first.
+
+        Differs: Mesos sets no filter, so that a framework that holds every offer to the end is the
+        first to get it again, because it has the smallest share in that moment. Here it counts as
+        a refusal of the shortest kind.
+        """
         offer = self._state.offers.get(event.offer_id)
         if offer is not None:
-            self._state.withdraw(offer, tell=True)
+            self._state.withdraw(offer, tell=True, refuse_s=0.0)
 
     def revive(self, framework: FrameworkRecord, call: Revive) -> None:
         if self._knows_roles(framework, call.roles, "revive"):

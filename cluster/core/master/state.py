@@ -7,7 +7,7 @@ class keeps the books and the allocator in step, so that every resource is free,
 from dataclasses import dataclass
 
 from cluster.core.allocator import Allocator
-from cluster.core.allocator.events import ResourcesRecovered
+from cluster.core.allocator.events import InverseOfferWithdrawn, ResourcesRecovered
 from cluster.core.master.agents import AgentBook, AgentRecord, AgentStanding
 from cluster.core.master.effects import (
     CancelTimer,
@@ -15,14 +15,16 @@ from cluster.core.master.effects import (
     OfferTimer,
     SendReport,
     SendRescind,
+    SendRescindInverse,
     Warn,
 )
 from cluster.core.master.frameworks import FrameworkBook, FrameworkRecord
+from cluster.core.master.inverse_offers import InverseOfferBook
 from cluster.core.master.offers import OfferBook
 from cluster.core.master.registry import Registry
 from cluster.core.master.tasks import TaskBook, TaskRecord
 from cluster.model.ids import AgentId, FrameworkId, MasterId, OfferId
-from cluster.model.offers import Offer
+from cluster.model.offers import InverseOffer, Offer
 from cluster.model.resources import EMPTY, Resources
 from cluster.model.task_states import TaskState, UpdateReason
 from cluster.model.tasks import StatusReport
@@ -60,6 +62,7 @@ class MasterState:
             options.completed_tasks_per_framework_max, options.unreachable_tasks_per_framework_max
         )
         self.offers = OfferBook()
+        self.inverse_offers = InverseOfferBook()
         self.registry = Registry()
         self._outbox: list[MasterEffect] = []
         self._frameworks_named = 0
@@ -119,13 +122,31 @@ class MasterState:
     def release_task(self, task: TaskRecord) -> None:
         self.release(task.framework_id, task.role, task.agent_id, task.resources)
 
-    def withdraw(self, offer: Offer, *, tell: bool) -> None:
-        """End an offer that its framework did not use; no filter comes of it."""
+    def withdraw(self, offer: Offer, *, tell: bool, refuse_s: float | None = None) -> None:
+        """End an offer that its framework did not use; ``refuse_s`` as in ``release``."""
         self.forget_offer(offer)
-        self.release(offer.framework_id, offer.role, offer.agent_id, offer.resources)
+        self.release(offer.framework_id, offer.role, offer.agent_id, offer.resources, refuse_s)
         framework = self.frameworks.get(offer.framework_id)
         if tell and framework is not None and framework.is_connected and framework.peer:
             self.emit(SendRescind(framework.peer, offer.offer_id))
+
+    def withdraw_inverse_offer(self, offer: InverseOffer, *, tell: bool) -> None:
+        """End an inverse offer that its framework did not answer."""
+        self.inverse_offers.remove(offer)
+        self.withdraw_unmade_inverse_offer(offer.framework_id, offer.agent_id)
+        framework = self.frameworks.get(offer.framework_id)
+        if tell and framework is not None and framework.is_connected and framework.peer:
+            self.emit(SendRescindInverse(framework.peer, offer.offer_id))
+
+    def withdraw_unmade_inverse_offer(self, framework_id: FrameworkId, agent_id: AgentId) -> None:
+        """Tell the allocator that an inverse offer it decided on came to nothing."""
+        self.allocator.handle(InverseOfferWithdrawn(framework_id, agent_id), self.now_s)
+
+    def withdraw_inverse_offers_on(self, agent_id: AgentId) -> None:
+        """An agent goes, or its schedule changes: what frameworks are asked about it is void."""
+        for offer in self.inverse_offers.of_agent(agent_id):
+            self.withdraw_inverse_offer(offer, tell=True)
+        self.inverse_offers.forget_answers_about(agent_id)
 
     def forget_offer(self, offer: Offer) -> None:
         """Take an offer out of the book; what becomes of its resources is the caller's business."""

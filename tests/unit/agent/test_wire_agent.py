@@ -18,6 +18,7 @@ from cluster.model.ids import FrameworkId, TaskId
 from cluster.model.resources import Resources
 from cluster.model.task_states import TaskState, UpdateReason
 from cluster.wire import agent as wire
+from cluster.wire.checked_ids import check_id
 from cluster.wire.pb import mesos_pb2 as mesos
 from cluster.wire.pb import messages_pb2 as internal
 from tests.fixtures_dir import fixtures
@@ -137,6 +138,8 @@ def test_updates_are_completed_as_recorded():
             container_id=container.container_id.value,
             os_pid=container.executor_pid,
             ip="127.0.0.1",
+            state=report.state,
+            reason=None,
         )
         made = wire.forwarded_update(update, TaskState(want.update.latest_state), want.pid)
         assert made.SerializeToString() == want.SerializeToString()
@@ -310,10 +313,10 @@ def test_a_launch_of_nobody_cannot_even_be_refused():
 )
 def test_ids_name_directories(value, is_good):
     if is_good:
-        assert wire.check_id(value, "id") == value
+        assert check_id(value, "id") == value
     else:
         with pytest.raises(InvalidInput, match="id: must"):
-            wire.check_id(value, "id")
+            check_id(value, "id")
 
 
 @pytest.mark.parametrize(
