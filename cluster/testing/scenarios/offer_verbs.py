@@ -1,7 +1,14 @@
 """What frameworks do with offers."""
 
 from cluster.errors import InvalidInput
-from cluster.model.calls import Accept, Decline, Launch, Operation
+from cluster.model.calls import (
+    Accept,
+    AcceptInverseOffers,
+    Decline,
+    DeclineInverseOffers,
+    Launch,
+    Operation,
+)
 from cluster.model.ids import AgentId, ExecutorId, OfferId, TaskId
 from cluster.model.tasks import ExecutorSpec, TaskSpec
 from cluster.testing.scenarios.cast import PretendedFramework
@@ -38,6 +45,41 @@ def accept(play: Play, given: Words) -> None:
     given.end()
     operations = tuple(_operation(play, kind, framework, offer_ids, words) for kind, words in parts)
     play.call(framework, Accept(offer_ids, operations, 5.0 if refuse_s is None else refuse_s))
+
+
+def accept_inverse(play: Play, given: Words) -> None:
+    """A framework will have left the agents in time.
+
+    ``accept-inverse INVERSE_OFFER ... [refuse=5s]``
+    """
+    framework, offer_ids, refuse_s = _inverse_offers(play, given)
+    play.call(framework, AcceptInverseOffers(offer_ids, refuse_s))
+
+
+def decline_inverse(play: Play, given: Words) -> None:
+    """A framework wants to stay on the agents.
+
+    ``decline-inverse INVERSE_OFFER ... [refuse=5s]``
+    """
+    framework, offer_ids, refuse_s = _inverse_offers(play, given)
+    play.call(framework, DeclineInverseOffers(offer_ids, refuse_s))
+
+
+def _inverse_offers(
+    play: Play, given: Words
+) -> tuple[PretendedFramework, tuple[OfferId, ...], float]:
+    refuse_s = given.duration("refuse")
+    names = [given.take("inverse offer"), *given.take_all()]
+    given.end()
+    offers = []
+    for name in names:
+        offer = play.cast.inverse_offers.get(name)
+        if offer is None:
+            raise InvalidInput(name, "no such inverse offer was made")
+        offers.append(offer)
+    framework = play.framework(play.cast.name_of(offers[0].framework_id))
+    offer_ids = tuple(offer.offer_id for offer in offers)
+    return framework, offer_ids, 5.0 if refuse_s is None else refuse_s
 
 
 def _operation(
@@ -87,4 +129,4 @@ def _executor(text: str, framework: PretendedFramework) -> ExecutorSpec:
     )
 
 
-__all__ = ["accept", "decline"]
+__all__ = ["accept", "accept_inverse", "decline", "decline_inverse"]

@@ -79,8 +79,8 @@ class Play:
     def call(self, framework: PretendedFramework, call: Call) -> None:
         self.feed(CallReceived(framework.peer, self.framework_id(framework.name), call))
 
-    def operate(self, call: OperatorCall) -> None:
-        self.feed(OperatorCallReceived(self.stage.next_request(), call))
+    def operate(self, call: OperatorCall, principal: str | None = None) -> None:
+        self.feed(OperatorCallReceived(self.stage.next_request(), call, principal))
 
     def feed(self, event: MasterEvent) -> None:
         self.stage.feed(event)

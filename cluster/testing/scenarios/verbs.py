@@ -17,6 +17,7 @@ from cluster.testing.scenarios import (
     looking_verbs,
     master_verbs,
     offer_verbs,
+    operator_verbs,
     task_verbs,
 )
 from cluster.testing.scenarios.play import Play
@@ -27,7 +28,15 @@ from cluster.testing.scenarios.words import Words
 Check = Callable[[MasterCore], None]
 Verb = Callable[[Play, Words], None]
 
-MODULES = (master_verbs, agent_verbs, framework_verbs, offer_verbs, task_verbs, looking_verbs)
+MODULES = (
+    master_verbs,
+    agent_verbs,
+    framework_verbs,
+    offer_verbs,
+    task_verbs,
+    operator_verbs,
+    looking_verbs,
+)
 
 
 def _verbs(module: ModuleType) -> dict[str, Verb]:
