@@ -22,7 +22,6 @@ four times ``NETWORK_S``, the waiting and the work.
 from __future__ import annotations
 
 import argparse
-import gc
 import heapq
 import json
 import random
@@ -59,6 +58,7 @@ from cluster.core.master.events import (
     SubscribeReceived,
 )
 from cluster.core.master.state import MasterOptions
+from cluster.master import collect_garbage_rarely
 from cluster.model.agents import AgentCapability, AgentSpec
 from cluster.model.calls import Accept, Acknowledge, Decline, Launch, Subscribe
 from cluster.model.frameworks import FrameworkCapability, FrameworkSpec
@@ -74,7 +74,7 @@ NETWORK_S = 0.0005  # one way, inside a data centre
 INTERVAL_S = 1.0
 REFUSE_S = 5.0  # of the rest of an offer: what drivers send when nobody says otherwise
 ROLES = 20
-WARM_UP_S = TASK_S * 1.5  # until the first tasks have ended and others have followed
+WARM_UP_S = TASK_S * 2.5  # until the first tasks have ended and others have followed
 TASK_RESOURCES = "cpus:1;mem:1024"
 
 Action = Callable[[], None]
@@ -270,9 +270,10 @@ class Simulation:
         task_id, framework_id = effect.task.task_id, effect.framework_id
         lasts_s = TASK_S
         if agent.unused:
-            # The first ones end evenly spread, or all would end together ever after.
+            # The first ones end evenly spread, and not before all are running: what ends together
+            # would do so ever after.
             agent.unused -= 1
-            lasts_s = self._rng.uniform(0.0, TASK_S)
+            lasts_s = self._rng.uniform(TASK_S, 2 * TASK_S)
         else:
             overhead_s = self.now_s - agent.freed_s.popleft()
             if self.is_measuring:
@@ -321,11 +322,11 @@ def run(
 ) -> dict[str, float]:
     """Simulate, after a warm-up, so many seconds of virtual time."""
     process = psutil.Process()
+    collect_garbage_rarely()  # as the master's own process does
     before = process.memory_info().rss
     simulation = Simulation(agents, frameworks, tasks_per_agent, seed)
     simulation.begin()
     simulation.run_until(WARM_UP_S)
-    gc.collect()
     simulation.is_measuring = True
     start_s = simulation.now_s
     simulation.run_until(start_s + seconds)

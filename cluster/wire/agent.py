@@ -126,6 +126,8 @@ def launch_from_pb(
         _check_volume_ids(resources, "task.resources")
         kill_grace_s = _grace_s(info.kill_policy, "task.kill_policy.grace_period")
     except InvalidInput as error:
+        if executor is None and info.HasField("executor"):
+            executor = _booked_executor(info.executor)
         return TaskUnacceptable(framework, executor, task_id, str(error))
     return TaskArrived(
         framework,
@@ -146,13 +148,7 @@ def refused_group_from_pb(message: internal.RunTaskGroupMessage) -> list[TaskUna
     """
     framework = framework_from_pb(message.framework)
     text = "task groups need an executor that uses the HTTP interface, which is not served here"
-    executor: ExecutorDescription | None
-    try:
-        check_id(message.executor.executor_id.value, "executor.executor_id")
-        # Of whatever type: the master has booked it and must hear that it is not here.
-        executor = _describe(message.executor, is_generated=False)
-    except InvalidInput:
-        executor = None
+    executor = _booked_executor(message.executor)
     return [
         TaskUnacceptable(framework, executor, TaskId(task.task_id.value), text, is_of_group=True)
         for task in message.task_group.tasks
@@ -225,6 +221,18 @@ def _custom_executor(info: mesos.ExecutorInfo) -> ExecutorDescription:
     if not info.command.value:
         raise InvalidInput("executor.command.value", "must not be empty")
     return _describe(info, is_generated=False)
+
+
+def _booked_executor(info: mesos.ExecutorInfo) -> ExecutorDescription | None:
+    """Describe an executor that cannot be started here; None when it has no usable description.
+
+    The master has booked it with its task and must hear that it is not here.
+    """
+    try:
+        check_id(info.executor_id.value, "executor.executor_id")
+        return _describe(info, is_generated=False)
+    except InvalidInput:
+        return None
 
 
 def drain_from_pb(config: mesos.DrainConfig) -> DrainRequested:

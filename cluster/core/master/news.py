@@ -78,7 +78,8 @@ class News:
         task.forwarded_state = update.state
         task.forwarded_uuid = update.uuid
         was_over = task.state.is_terminal
-        self._state.record_state(task, update.latest_state or update.state)
+        latest = update.state if update.latest_state is None else update.latest_state
+        self._state.record_state(task, latest)
         if task.state.is_terminal and not was_over and update.why is not None:
             self._state.tally.ends[task.state, *update.why] += 1
         if task.state.is_terminal and update.uuid is None:

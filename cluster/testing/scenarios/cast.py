@@ -9,9 +9,10 @@ import re
 from dataclasses import dataclass, field
 
 from cluster.model.agents import AgentSpec
+from cluster.model.constraints import OfferConstraints
 from cluster.model.frameworks import FrameworkSpec
 from cluster.model.ids import AgentId, ExecutorId, FrameworkId, OfferId, TaskId
-from cluster.model.offers import Offer
+from cluster.model.offers import InverseOffer, Offer
 from cluster.model.peers import PeerId
 from cluster.model.resources import Resources
 from cluster.model.task_states import TaskState
@@ -62,6 +63,7 @@ class PretendedFramework:
     spec: FrameworkSpec
     suppressed: frozenset[str] = frozenset()
     framework_id: FrameworkId | None = None
+    constraints: OfferConstraints | None = None
 
 
 class Cast:
@@ -72,8 +74,8 @@ class Cast:
         self.frameworks: dict[str, PretendedFramework] = {}
         self.offers: dict[str, Offer] = {}
         """By the scenario's own names, also those that are over."""
+        self.inverse_offers: dict[str, InverseOffer] = {}
         self._names: dict[str, str] = {}
-        self._offers_named = 0
         self._hosts = 0
 
     def new_agent_peer(self) -> tuple[PeerId, str]:
@@ -98,9 +100,14 @@ class Cast:
         return "nobody" if id is None else self._names.get(id, id)
 
     def name_offer(self, offer: Offer) -> str:
-        name = f"O{self._offers_named}"
-        self._offers_named += 1
+        name = f"O{len(self.offers)}"
         self.offers[name] = offer
+        self.name(offer.offer_id, name)
+        return name
+
+    def name_inverse_offer(self, offer: InverseOffer) -> str:
+        name = f"I{len(self.inverse_offers)}"
+        self.inverse_offers[name] = offer
         self.name(offer.offer_id, name)
         return name
 

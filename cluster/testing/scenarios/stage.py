@@ -25,11 +25,13 @@ from cluster.core.master.effects import (
     SendAgentReregistered,
     SendAgentShutdown,
     SendFrameworkError,
+    SendInverseOffers,
     SendKillTask,
     SendOffers,
     SendRegistered,
     SendReport,
     SendRescind,
+    SendRescindInverse,
     SendRunTask,
     SendShutdownExecutor,
     SendShutdownFramework,
@@ -52,7 +54,7 @@ from cluster.core.master.events import (
 from cluster.core.master.registry import RegistryOperation
 from cluster.core.master.state import MasterOptions
 from cluster.model.ids import MasterId
-from cluster.model.offers import Offer
+from cluster.model.offers import InverseOffer, Offer
 from cluster.model.tasks import StatusReport
 from cluster.testing.scenarios.cast import Cast, PretendedTask
 from cluster.testing.scenarios.notation import format_resources
@@ -262,8 +264,10 @@ class Stage:
                         line += f", runs {' '.join(draft.executor_ids)}"
                     lines.append(line)
                 return lines
-            case SendRescind(_, offer_id):
+            case SendRescind(_, offer_id) | SendRescindInverse(_, offer_id):
                 return [f"rescind {name(offer_id)}"]
+            case SendInverseOffers(_, inverse_drafts):
+                return [self._inverse_offer(draft.offer) for draft in inverse_drafts]
             case SendReport(_, report):
                 return [self._report(report)]
             case SendAgentLost(_, agent_id):
@@ -310,6 +314,14 @@ class Stage:
             f"offer {self.cast.name_offer(offer)}: {self.cast.name_of(offer.agent_id)} "
             f"{format_resources(offer.resources)}{role}"
         )
+
+    def _inverse_offer(self, offer: InverseOffer) -> str:
+        """From when on the agent is unavailable, counted from the start of the story."""
+        when = offer.unavailability
+        start = f"{when.start_s - START_S:g}s"
+        length = "" if when.duration_s is None else f" for {when.duration_s:g}s"
+        agent = self.cast.name_of(offer.agent_id)
+        return f"inverse offer {self.cast.name_inverse_offer(offer)}: {agent} from {start}{length}"
 
     def _report(self, report: StatusReport) -> str:
         text = f"{report.task_id} {report.state.name} ({report.reason.name})"
