@@ -9,6 +9,7 @@ from dataclasses import replace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cluster.core.allocator.events import UnavailabilityChanged
 from cluster.core.master.effects import SendReport, StartTimer
 from cluster.core.master.events import (
     AgentPingsMissed,
@@ -18,20 +19,27 @@ from cluster.core.master.events import (
     StatusUpdateReceived,
     UnregistrationReceived,
 )
+from cluster.core.master.tallies import OfferEnd
 from cluster.model.calls import (
     Accept,
+    AcceptInverseOffers,
     Acknowledge,
     Deactivate,
     Decline,
+    DeclineInverseOffers,
     Kill,
     Launch,
     Reconcile,
+    RequestResources,
+    ResourceRequest,
     Revive,
     Suppress,
     Teardown,
     UpdateFramework,
 )
+from cluster.model.constraints import OfferConstraints
 from cluster.model.ids import AgentId, ExecutorId, FrameworkId, TaskId
+from cluster.model.maintenance import Unavailability
 from cluster.model.peers import PeerId
 from cluster.model.resources import Resources
 from cluster.model.task_states import TERMINAL_STATES, TaskState
@@ -78,6 +86,7 @@ class Story:
                 self._accept,
                 self._accept,
                 self._call,
+                self._plan_maintenance,
                 self._update,
                 self._update,
                 self._lose,
@@ -186,11 +195,41 @@ class Story:
                 Acknowledge(AgentId(agent_id), task_id, b"u"),
                 Acknowledge(AgentId(agent_id), task_id, b"u"),
                 UpdateFramework(spec, frozenset()),
+                UpdateFramework(self._picky(spec), frozenset(), self._constraints(spec)),
+                RequestResources(self._requests(agent_id)),
+                AcceptInverseOffers(self._inverse(framework_id), self._refuse_s()),
+                DeclineInverseOffers(self._inverse(framework_id), self._refuse_s()),
                 Deactivate(),
                 self.rng.choice((Revive(()), Teardown())),
             )
         )
         self.harness.call(call, framework_id, self._peer_of(framework_id))
+
+    def _picky(self, spec):
+        least = self.rng.choice(((), ({"cpus": 3000},), ({"mem": 1}, {"gpus": 1})))
+        return replace(spec, min_allocatable={spec.roles[0]: least})
+
+    def _constraints(self, spec):
+        return self.rng.choice((None, OfferConstraints({spec.roles[0]: ()})))
+
+    def _requests(self, agent_id):
+        where = self.rng.choice((None, AgentId(agent_id)))
+        return (ResourceRequest({"cpus": 3000}, where),) * self.rng.randrange(3)
+
+    def _inverse(self, framework_id):
+        offers = self.harness.state.inverse_offers.of_framework(framework_id)
+        return tuple(offer.offer_id for offer in offers)
+
+    def _plan_maintenance(self):
+        """As the story of maintenance does it: what was asked is void, then all is asked anew."""
+        state = self.harness.state
+        agents = [agent.agent_id for agent in state.agents.registered]
+        if agents:
+            agent_id = self.rng.choice(agents)
+            state.withdraw_inverse_offers_on(agent_id)
+            window = self.rng.choice((None, Unavailability(5000.0), Unavailability(9000.0, 60.0)))
+            state.allocator.handle(UnavailabilityChanged(agent_id, window), self.harness.now_s)
+            self._allocate()
 
     def _update(self):
         tasks = list(self.harness.state.tasks)
@@ -235,6 +274,9 @@ class Story:
         for report in (effect.report for effect in self.harness.of(SendReport)):
             if not report.is_answer:
                 assert report.state not in (TaskState.UNKNOWN, TaskState.KILLING)
+        tally = self.harness.state.tally.offers
+        ended = sum(n for end, n in tally.ended.items() if end is not OfferEnd.TIMED_OUT)
+        assert tally.sent == ended + len(self.harness.state.offers)
         live = list(self.harness.state.tasks)
         assert all(t.holds_resources == (t.state not in TERMINAL_STATES) for t in live)
 

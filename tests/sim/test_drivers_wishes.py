@@ -166,3 +166,27 @@ async def ask_to_leave(world, driven, agent, monkeypatch):
     )
     world.master._feed(AllocationDue())
     await world.settle()
+
+
+async def test_offers_that_are_too_small_are_not_made_and_counted():
+    wishes = {role: OfferWish(min_resources="cpus:4;mem:1024") for role in ("a", "b")}
+    async with master_world() as world, Driven(world, wishes=wishes) as driven:
+        await world.agent(total="cpus:2;mem:4096")
+        await world.advance(5.0)
+        assert not driven.of(Offers)
+        values = await world.master.metrics.snapshot()
+        assert values["master/offers/filtered"] >= 1.0
+        large = await world.agent(total="cpus:8;mem:4096")
+        assert [offer.slave_id.value for e in driven.of(Offers) for offer in e.offers] == [
+            large.agent_id
+        ]
+
+
+async def test_a_wish_that_is_taken_back_brings_the_offers():
+    wishes = {role: OfferWish(min_resources="cpus:4") for role in ("a", "b")}
+    async with master_world() as world, Driven(world, wishes=wishes) as driven:
+        await world.agent(total="cpus:2;mem:4096")
+        assert not driven.of(Offers)
+        driven.driver.update_offer_wishes({})
+        await world.advance(2.0)
+        assert driven.of(Offers)
