@@ -6,24 +6,24 @@ messages in ``cluster.wire``.
 """
 
 import asyncio
+import gc
 import logging
 import socket
 import sys
 import uuid
 from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
-from typing import assert_never
+from typing import TypeVar, assert_never
 
 from aiohttp import web
+from google.protobuf.message import Message
 
 from actorproc import PID, Process, Timer
+from actorproc.metrics import MetricsEndpoint
 from cluster import VERSION
 from cluster.agent_observer import AgentObserver
 from cluster.complaints import Complaints
-from cluster.core.allocator import (
-    HierarchicalAllocator,
-    WeightsUpdated,
-)
+from cluster.core.allocator import WeightsUpdated
 from cluster.core.master.core import MasterCore
 from cluster.core.master.effects import (
     AnswerOperator,
@@ -40,6 +40,7 @@ from cluster.core.master.effects import (
     SendApplyOperation,
     SendCheckpointResources,
     SendFrameworkError,
+    SendInverseOffers,
     SendKillTask,
     SendOffers,
     SendOperationAcknowledgement,
@@ -48,6 +49,7 @@ from cluster.core.master.effects import (
     SendRegistered,
     SendReport,
     SendRescind,
+    SendRescindInverse,
     SendRunTask,
     SendRunTaskGroup,
     SendShutdownExecutor,
@@ -82,11 +84,30 @@ from cluster.core.master.events import (
     SubscribeRefused,
     UnregistrationReceived,
 )
+from cluster.core.master.frameworks import FrameworkRecord
+from cluster.core.master.rate_limits import (
+    LinkBroken,
+    MessageArrived,
+    MessageThrottle,
+    Pass,
+    PermitDue,
+    Refuse,
+    ThrottleEvent,
+    WaitForPermit,
+)
 from cluster.core.master.registry import RegistryOperation
 from cluster.daemon import listening_ip, run_daemon
 from cluster.errors import InvalidInput, InvariantBroken
 from cluster.master_flags import MasterConfig
-from cluster.master_options import allocator_options, master_options, role_weights
+from cluster.master_metrics import MasterMetrics, MessageCounts, Values, gather
+from cluster.master_options import (
+    allocator_factory,
+    allocator_options,
+    master_options,
+    rate_limits,
+    regex_limits,
+    role_weights,
+)
 from cluster.master_summary import state_summary
 from cluster.model.calls import (
     Accept,
@@ -96,7 +117,6 @@ from cluster.model.calls import (
     Launch,
     MessageExecutor,
     Reconcile,
-    RequestResources,
     Revive,
     Teardown,
 )
@@ -117,8 +137,12 @@ from cluster.wire.pb import scheduler_pb2 as scheduler
 
 PROCESS_ID = "master"
 PEERS_CACHED_MAX = 65_536
+GARBAGE_THRESHOLDS = (20_000, 20, 100)
+"""New objects before the youngest are looked through, and how often before older ones are."""
 
 logger = logging.getLogger(__name__)
+
+M = TypeVar("M", bound=Message)
 
 
 class Master(Process):
@@ -146,8 +170,15 @@ class Master(Process):
         self._registrar = registrar or InMemoryRegistrar()
         self._options = master_options(config)
         self._allocator_options = allocator_options(config)
+        self._new_allocator = allocator_factory(config)
         self._weights = role_weights(config)
+        self._regex_limits = regex_limits(config)
+        limits = rate_limits(config)
+        self._throttle: MessageThrottle[Callable[[], None]] | None = (
+            None if limits is None else MessageThrottle(limits)
+        )
         self._complaints = Complaints()
+        self._counts = MessageCounts()
         self._named_timers: dict[TimerKey, Timer] = {}
         self._observers: dict[AgentId, AgentObserver] = {}
         self._observers_made = 0
@@ -163,6 +194,8 @@ class Master(Process):
 
     def initialize(self) -> None:
         self._become_leader()
+        self._metrics = MasterMetrics(self.clock, self._gather_metrics)
+        self._metrics_pid = self.runtime.spawn(MetricsEndpoint(self._metrics))
         self._install_scheduler_messages()
         self._install_legacy_scheduler_messages()
         self._install_agent_messages()
@@ -172,37 +205,48 @@ class Master(Process):
         self.delay(self._config.allocation_interval_s, self._on_interval)
 
     def _install_scheduler_messages(self) -> None:
-        self.install(scheduler.Call, self._on_call)
-        self.install(internal.DeactivateFrameworkMessage, self._on_deactivate_framework)
-        self.install(internal.SubmitSchedulerRequest, self._on_submit_scheduler)
-        self.install(authentication.AuthenticateMessage, self._on_authenticate)
+        self._serve(scheduler.Call, self._on_call)
+        self._serve(internal.DeactivateFrameworkMessage, self._on_deactivate_framework)
+        self._serve(internal.SubmitSchedulerRequest, self._on_submit_scheduler)
+        self._serve(authentication.AuthenticateMessage, self._on_authenticate)
+
+    def _serve(self, message_type: type[M], handler: Callable[[PID, M], None]) -> None:
+        """Serve a message of schedulers, as fast as the rate limit of its sender allows."""
+        self.install(message_type, partial(self._admit, handler))
 
     def _install_legacy_scheduler_messages(self) -> None:
-        self.install(internal.RegisterFrameworkMessage, self._on_register_framework)
-        self.install(internal.ReregisterFrameworkMessage, self._on_reregister_framework)
-        self.install(internal.UnregisterFrameworkMessage, self._on_unregister_framework)
-        self.install(internal.ResourceRequestMessage, self._on_resource_request)
-        self.install(internal.LaunchTasksMessage, self._on_launch_tasks)
-        self.install(internal.ReviveOffersMessage, self._on_revive_offers)
-        self.install(internal.KillTaskMessage, self._on_kill_task)
-        self.install(internal.StatusUpdateAcknowledgementMessage, self._on_acknowledgement)
-        self.install(internal.ReconcileTasksMessage, self._on_reconcile_tasks)
-        self.install(internal.FrameworkToExecutorMessage, self._on_framework_message)
+        self._serve(internal.RegisterFrameworkMessage, self._on_register_framework)
+        self._serve(internal.ReregisterFrameworkMessage, self._on_reregister_framework)
+        self._serve(internal.UnregisterFrameworkMessage, self._on_unregister_framework)
+        self._serve(internal.ResourceRequestMessage, self._on_resource_request)
+        self._serve(internal.LaunchTasksMessage, self._on_launch_tasks)
+        self._serve(internal.ReviveOffersMessage, self._on_revive_offers)
+        self._serve(internal.KillTaskMessage, self._on_kill_task)
+        self._serve(internal.StatusUpdateAcknowledgementMessage, self._on_acknowledgement)
+        self._serve(internal.ReconcileTasksMessage, self._on_reconcile_tasks)
+        self._serve(internal.FrameworkToExecutorMessage, self._on_framework_message)
 
     def _install_agent_messages(self) -> None:
-        self.install(internal.RegisterSlaveMessage, self._on_register_agent)
-        self.install(internal.ReregisterSlaveMessage, self._on_reregister_agent)
-        self.install(internal.UnregisterSlaveMessage, self._on_unregister_agent)
-        self.install(internal.UpdateSlaveMessage, self._on_update_agent)
-        self.install(internal.StatusUpdateMessage, self._on_status_update)
-        self.install(internal.ExitedExecutorMessage, self._on_exited_executor)
-        self.install(internal.ExecutorToFrameworkMessage, self._on_executor_message)
-        self.install(internal.UpdateOperationStatusMessage, self._on_operation_status)
+        self._serve_agent(internal.RegisterSlaveMessage, self._on_register_agent)
+        self._serve_agent(internal.ReregisterSlaveMessage, self._on_reregister_agent)
+        self._serve_agent(internal.UnregisterSlaveMessage, self._on_unregister_agent)
+        self._serve_agent(internal.UpdateSlaveMessage, self._on_update_agent)
+        self._serve_agent(internal.StatusUpdateMessage, self._on_status_update)
+        self._serve_agent(internal.ExitedExecutorMessage, self._on_exited_executor)
+        self._serve_agent(internal.ExecutorToFrameworkMessage, self._on_executor_message)
+        self._serve_agent(internal.UpdateOperationStatusMessage, self._on_operation_status)
+
+    def _serve_agent(self, message_type: type[M], handler: Callable[[PID, M], None]) -> None:
+        self.install(message_type, partial(self._count_and_handle, handler))
+
+    def _count_and_handle(self, handler: Callable[[PID, M], None], sender: PID, message: M) -> None:
+        self._counts.count(message)
+        handler(sender, message)
 
     def _become_leader(self) -> None:
         """A single master leads from its start."""
         address = self.pid.address
-        allocator = HierarchicalAllocator(self._allocator_options, self.runtime.rng("allocator"))
+        allocator = self._new_allocator(self._allocator_options, self.runtime.rng("allocator"))
         if self._weights:
             allocator.handle(WeightsUpdated(self._weights), self.clock.now_s())
         self._core = MasterCore(
@@ -219,6 +263,50 @@ class Master(Process):
         )
         logger.info("master %s leads at %s", self._master_id, self.pid)
 
+    # Rate limits of schedulers -------------------------------------------------------------------
+
+    def _admit(self, handler: Callable[[PID, M], None], sender: PID, message: M) -> None:
+        """Handle the message now or later; messages of strangers are not limited."""
+        self._counts.count(message)
+        framework = self._framework_at(sender)
+        principal = None if framework is None else framework.spec.principal
+        if principal is not None:
+            self._counts.received[principal] += 1
+        if self._throttle is None or framework is None:
+            return self._process(principal, handler, sender, message)
+        name = message.DESCRIPTOR.full_name
+        work: Callable[[], None] = partial(self._process, principal, handler, sender, message)
+        return self._limit(MessageArrived(PeerId(str(sender)), principal, name, work))
+
+    def _process(
+        self,
+        principal: str | None,
+        handler: Callable[[PID, M], None],
+        sender: PID,
+        message: M,
+    ) -> None:
+        if principal is not None:
+            self._counts.processed[principal] += 1
+        handler(sender, message)
+
+    def _limit(self, event: ThrottleEvent[Callable[[], None]]) -> None:
+        assert self._throttle is not None
+        for effect in self._throttle.handle(event, self.clock.now_s()):
+            match effect:
+                case Pass(work):
+                    work()
+                case Refuse(peer, text):
+                    self._counts.dropped += 1
+                    self._complain("rate limit", f"{peer}: {text}")
+                    self._send(peer, wire.framework_error(text))
+                case WaitForPermit(queue, delay_s):
+                    self.delay(delay_s, self._limit, PermitDue(queue))
+                case _:
+                    assert_never(effect)
+
+    def _framework_at(self, pid: PID) -> FrameworkRecord | None:
+        return self._core.state.frameworks.at_peer(PeerId(str(pid)))
+
     # Messages of schedulers ----------------------------------------------------------------------
 
     def _on_call(self, sender: PID, call: scheduler.Call) -> None:
@@ -227,18 +315,12 @@ class Master(Process):
         elif not call.framework_id.value:
             self._complain("call without framework id", f"a call of {sender} names no framework")
         else:
-            self._call(sender, call.framework_id, calls.read_call(call))
+            self._call(sender, call.framework_id, calls.read_call(call, self._regex_limits))
 
     def _subscribe(
         self, sender: PID, subscribe: scheduler.Call.Subscribe, framework_id: str = ""
     ) -> None:
-        if subscribe.offer_constraints.role_constraints:
-            self._complain(
-                "offer constraints",
-                f"{sender} sets offer constraints, which this master does not apply: it may be "
-                "offered more than it wants",
-            )
-        match calls.read_subscribe(subscribe, framework_id):
+        match calls.read_subscribe(subscribe, framework_id, self._regex_limits):
             case str(error):
                 self._tell(sender, SubscribeRefused, error)
             case value:
@@ -294,7 +376,7 @@ class Master(Process):
         self._call(sender, message.framework_id, Teardown())
 
     def _on_resource_request(self, sender: PID, message: internal.ResourceRequestMessage) -> None:
-        self._call(sender, message.framework_id, RequestResources(len(message.requests)))
+        self._call(sender, message.framework_id, calls.read_request(message.requests))
 
     def _on_launch_tasks(self, sender: PID, message: internal.LaunchTasksMessage) -> None:
         tasks = tuple(calls.read_task(info) for info in message.tasks)
@@ -405,7 +487,12 @@ class Master(Process):
     # Surroundings --------------------------------------------------------------------------------
 
     def exited(self, pid: PID) -> None:
-        self._feed(PeerLost(PeerId(str(pid))))
+        peer = PeerId(str(pid))
+        work = partial(self._feed, PeerLost(peer))
+        if self._throttle is None or (framework := self._framework_at(pid)) is None:
+            work()
+        else:
+            self._limit(LinkBroken(peer, framework.spec.principal, work))
 
     def _on_interval(self) -> None:
         self.delay(self._config.allocation_interval_s, self._on_interval)
@@ -420,6 +507,12 @@ class Master(Process):
         current = self._observers.get(agent_id)
         if current is not None and current.pid == observer:
             self._feed(AgentPingsMissed(agent_id))
+
+    def _allocate(self) -> None:
+        """One run; its time includes making the offers."""
+        self._metrics.allocation_latency.stop()
+        with self._metrics.allocation_run.timing():
+            self._feed(AllocationDue())
 
     def _on_registry_written(self, operation: RegistryOperation) -> None:
         self._later(self._feed, RegistryWritten(operation))
@@ -438,6 +531,7 @@ class Master(Process):
     def _tell(self, sender: PID, event: Callable[..., MasterEvent], *facts: object) -> None:
         """Feed ``event(peer, *facts)``, unless the peer cannot be answered."""
         if not sender or sender == self.pid:
+            self._counts.dropped += 1
             return self._complain("no sender", f"message from {sender} dropped: no such peer")
         return self._feed(event(PeerId(str(sender)), *facts))
 
@@ -483,6 +577,11 @@ class Master(Process):
                 self._send(peer, wire.status_report(report, at_s))
             case SendRescind(peer, offer_id):
                 self._send(peer, wire.rescind(offer_id))
+            case SendInverseOffers(peer, drafts):
+                inverse = [(each.offer, each.agent, each.agent_peer) for each in drafts]
+                self._send(peer, wire.inverse_offers(inverse))
+            case SendRescindInverse(peer, offer_id):
+                self._send(peer, wire.rescind_inverse_offer(offer_id))
             case SendRegistered(peer, framework_id, again):
                 logger.info("framework %s subscribed from %s", framework_id, peer)
                 self._send(peer, wire.registered(framework_id, self._info, again=again))
@@ -537,10 +636,11 @@ class Master(Process):
             case CancelTimer(key):
                 self._cancel_timer(key)
             case WriteRegistry(operation):
-                logger.info("registry: %s", operation)
+                logger.debug("registry: %s", operation)
                 self._registrar.apply(operation, self._on_registry_written)
             case RequestAllocationRun():
-                self._later(self._feed, AllocationDue())
+                self._metrics.allocation_latency.start()
+                self._later(self._allocate)
             case Warn(subject, text):
                 self._complain(subject, text)
             case _:
@@ -593,10 +693,27 @@ class Master(Process):
             self.runtime.terminate(observer.pid)
 
     def finalize(self) -> None:
+        self.runtime.terminate(self._metrics_pid)
         for agent_id in list(self._observers):
             self._stop_observer(agent_id)
         for future in self._operator_requests.values():
             future.cancel()
+
+    # Metrics -------------------------------------------------------------------------------------
+
+    @property
+    def metrics(self) -> MasterMetrics:
+        """What ``/metrics/snapshot`` shows; valid once spawned."""
+        return self._metrics
+
+    def _gather_metrics(self) -> Values:
+        return gather(
+            self._core,
+            self._counts,
+            started_s=self._started_s,
+            now_s=self.clock.now_s(),
+            per_framework=self._config.publish_per_framework_metrics,
+        )
 
     # HTTP ----------------------------------------------------------------------------------------
 
@@ -678,8 +795,21 @@ def published_hostname(config: MasterConfig) -> str:
         return ip
 
 
+def collect_garbage_rarely() -> None:
+    """Settings of the garbage collector for a process with millions of long-lived objects.
+
+    What the master keeps is freed by counting references; cycles come from little else than errors.
+    By default the collector would look through everything it keeps again and again while agents
+    come (a quarter of the time of a failover), and stand still for a second each time.
+    """
+    gc.collect()
+    gc.freeze()  # modules and classes stay for good
+    gc.set_threshold(*GARBAGE_THRESHOLDS)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a master until it is told to stop; returns the exit status."""
+    collect_garbage_rarely()
     return run_daemon(
         "master",
         MasterConfig,

@@ -11,6 +11,7 @@ from cluster.model.frameworks import FrameworkSpec
 from cluster.model.ids import AgentId, ExecutorId, OfferId, TaskId
 from cluster.model.operations import Change, OperationId
 from cluster.model.tasks import Defect, ExecutorSpec, TaskSpec
+from cluster.model.values import Quantities
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,10 +179,38 @@ class MessageExecutor:
 
 
 @dataclass(frozen=True, slots=True)
-class RequestResources:
-    """Logged only. ``count`` is the number of requests listed."""
+class AcceptInverseOffers:
+    """The framework will have left these agents in time; ``refuse_s`` as in ``Accept``."""
 
-    count: int
+    offer_ids: tuple[OfferId, ...]
+    refuse_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class DeclineInverseOffers:
+    """The framework wants to stay on these agents; ``refuse_s`` as in ``Accept``."""
+
+    offer_ids: tuple[OfferId, ...]
+    refuse_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class ResourceRequest:
+    """One amount that a framework waits for.
+
+    ``agent_id`` None: on any agent; ``role`` None: in any role of the framework.
+    """
+
+    wanted: Quantities
+    agent_id: AgentId | None = None
+    role: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RequestResources:
+    """What the framework waits for now; replaces all of its earlier requests."""
+
+    requests: tuple[ResourceRequest, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +220,13 @@ class UpdateFramework:
     spec: FrameworkSpec
     suppressed_roles: frozenset[str]
     constraints: OfferConstraints | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateRefused:
+    """An update that breaks a rule by itself; ``error`` names the field and the rule."""
+
+    error: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,7 +247,9 @@ class UnsupportedCall:
 
 
 Call = (
-    Teardown
+    AcceptInverseOffers
+    | DeclineInverseOffers
+    | Teardown
     | Deactivate
     | Accept
     | Decline
@@ -226,11 +264,13 @@ Call = (
     | MessageExecutor
     | RequestResources
     | UpdateFramework
+    | UpdateRefused
     | UnsupportedCall
 )
 
 __all__ = [
     "Accept",
+    "AcceptInverseOffers",
     "Acknowledge",
     "AcknowledgeOperation",
     "BrokenOperation",
@@ -238,6 +278,7 @@ __all__ = [
     "ChangeResources",
     "Deactivate",
     "Decline",
+    "DeclineInverseOffers",
     "Kill",
     "Launch",
     "LaunchGroup",
@@ -246,6 +287,7 @@ __all__ = [
     "Reconcile",
     "ReconcileOperations",
     "RequestResources",
+    "ResourceRequest",
     "Revive",
     "ShutdownExecutor",
     "Subscribe",
@@ -254,4 +296,5 @@ __all__ = [
     "UnsupportedCall",
     "UnsupportedOperation",
     "UpdateFramework",
+    "UpdateRefused",
 ]

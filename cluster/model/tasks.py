@@ -98,7 +98,8 @@ class StatusUpdate:
 
     ``state`` is what this update says, ``latest_state`` what the agent knows by now (the updates
     of one task queue up until acknowledged). ``uuid`` is None when no acknowledgement is wanted.
-    ``note`` is kept by the master, ``payload`` goes to the framework as it is.
+    ``note`` is kept by the master, ``payload`` goes to the framework as it is. ``why`` has the
+    numbers of source and reason, None when no reason is given.
     """
 
     framework_id: FrameworkId
@@ -110,6 +111,7 @@ class StatusUpdate:
     uuid: bytes | None
     note: TaskStatusNote
     payload: object
+    why: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)

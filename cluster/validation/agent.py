@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 from cluster.errors import InvalidInput
 from cluster.model.resources import check_types_agree
-from cluster.validation.framework import roles_error
+from cluster.validation.framework import offer_filters_error, roles_error
 from cluster.validation.identifiers import id_error
 from cluster.wire.master_intake import agent_total
 from cluster.wire.pb import mesos_pb2 as mesos
@@ -73,7 +73,7 @@ def _frameworks_error(frameworks: Iterable[mesos.FrameworkInfo]) -> str | None:
             return error
         if framework_id in seen:
             return f"frameworks: {framework_id} is listed twice"
-        if (error := roles_error(info)) is not None:
+        if (error := roles_error(info) or offer_filters_error(info)) is not None:
             return f"frameworks: {framework_id}: {error}"
         seen.add(framework_id)
     return None

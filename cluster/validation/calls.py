@@ -3,17 +3,19 @@
 The legacy messages that some drivers still send become the same values. Source: messages.md §2.1.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from cluster.errors import InvalidInput
 from cluster.model.calls import (
     Accept,
+    AcceptInverseOffers,
     Acknowledge,
     AcknowledgeOperation,
     BrokenOperation,
     Call,
     ChangeResources,
     Decline,
+    DeclineInverseOffers,
     Kill,
     Launch,
     LaunchGroup,
@@ -22,6 +24,7 @@ from cluster.model.calls import (
     Reconcile,
     ReconcileOperations,
     RequestResources,
+    ResourceRequest,
     Revive,
     ShutdownExecutor,
     Subscribe,
@@ -30,28 +33,43 @@ from cluster.model.calls import (
     UnsupportedCall,
     UnsupportedOperation,
     UpdateFramework,
+    UpdateRefused,
 )
 from cluster.model.ids import AgentId, ExecutorId, OfferId, TaskId
 from cluster.model.operations import OperationId
 from cluster.model.tasks import Defect, TaskSpec
 from cluster.validation.framework import framework_error
+from cluster.validation.offer_constraints import (
+    DEFAULT_LIMITS,
+    RegexLimits,
+    read_offer_constraints,
+)
 from cluster.validation.task import group_executor_defect, group_task_defect, task_defect
 from cluster.wire.framework_info import framework_spec
 from cluster.wire.master_intake import executor_spec, task_spec
 from cluster.wire.operations import CHANGE_PARTS, operation_id, read_change
 from cluster.wire.pb import mesos_pb2 as mesos
 from cluster.wire.pb import scheduler_pb2 as scheduler
+from cluster.wire.resources import resources_from_pb
+
+REQUESTS_MAX = 100
+"""Requests that one REQUEST may list; the allocator keeps them all."""
 
 _CALL = scheduler.Call
 _OPERATION = mesos.Offer.Operation
 
 
-def read_subscribe(subscribe: scheduler.Call.Subscribe, call_id: str = "") -> Subscribe | str:
+def read_subscribe(
+    subscribe: scheduler.Call.Subscribe,
+    call_id: str = "",
+    limits: RegexLimits = DEFAULT_LIMITS,
+) -> Subscribe | str:
     """The subscription, or the first rule it breaks.
 
     Args:
         subscribe: the call's own part.
         call_id: the framework id beside it, which must not contradict; empty for none.
+        limits: of the patterns in offer constraints.
     """
     info = subscribe.framework_info
     if call_id and call_id != info.id.value:
@@ -59,10 +77,14 @@ def read_subscribe(subscribe: scheduler.Call.Subscribe, call_id: str = "") -> Su
     error = framework_error(info, subscribe.suppressed_roles, subscribe.offer_constraints)
     if error is not None:
         return error
-    return Subscribe(framework_spec(info), subscribe.force, frozenset(subscribe.suppressed_roles))
+    constraints = read_offer_constraints(subscribe.offer_constraints, limits)
+    if isinstance(constraints, str):
+        return constraints
+    suppressed = frozenset(subscribe.suppressed_roles)
+    return Subscribe(framework_spec(info), subscribe.force, suppressed, constraints)
 
 
-def read_call(call: scheduler.Call) -> Call | str:
+def read_call(call: scheduler.Call, limits: RegexLimits = DEFAULT_LIMITS) -> Call | str:
     """Any call but SUBSCRIBE, or the first rule that it breaks."""
     field = _PARTS.get(call.type)
     if field is not None and not call.HasField(field):  # type: ignore[arg-type] # a literal of it
@@ -116,9 +138,19 @@ def read_call(call: scheduler.Call) -> Call | str:
                 call.message.data,
             )
         case _CALL.REQUEST:
-            return RequestResources(len(call.request.requests))
+            return read_request(call.request.requests)
+        case _CALL.ACCEPT_INVERSE_OFFERS:
+            inverse = call.accept_inverse_offers
+            return AcceptInverseOffers(
+                offer_ids(inverse.inverse_offer_ids), inverse.filters.refuse_seconds
+            )
+        case _CALL.DECLINE_INVERSE_OFFERS:
+            unwanted = call.decline_inverse_offers
+            return DeclineInverseOffers(
+                offer_ids(unwanted.inverse_offer_ids), unwanted.filters.refuse_seconds
+            )
         case _CALL.UPDATE_FRAMEWORK:
-            return read_update(call.update_framework)
+            return read_update(call.update_framework, limits)
         case _:
             return UnsupportedCall(_CALL.Type.Name(call.type))
 
@@ -134,6 +166,8 @@ _PARTS: dict[int, str] = {
     _CALL.RECONCILE_OPERATIONS: "reconcile_operations",
     _CALL.MESSAGE: "message",
     _CALL.REQUEST: "request",
+    _CALL.ACCEPT_INVERSE_OFFERS: "accept_inverse_offers",
+    _CALL.DECLINE_INVERSE_OFFERS: "decline_inverse_offers",
     _CALL.UPDATE_FRAMEWORK: "update_framework",
 }
 
@@ -154,12 +188,43 @@ def read_kill(kill: scheduler.Call.Kill) -> Kill:
     )
 
 
-def read_update(update: scheduler.Call.UpdateFramework) -> UpdateFramework | str:
+def read_update(
+    update: scheduler.Call.UpdateFramework, limits: RegexLimits = DEFAULT_LIMITS
+) -> UpdateFramework | UpdateRefused:
     info = update.framework_info
     error = framework_error(info, update.suppressed_roles, update.offer_constraints)
     if error is not None:
-        return error
-    return UpdateFramework(framework_spec(info), frozenset(update.suppressed_roles))
+        return UpdateRefused(error)
+    constraints = read_offer_constraints(update.offer_constraints, limits)
+    if isinstance(constraints, str):
+        return UpdateRefused(constraints)
+    suppressed = frozenset(update.suppressed_roles)
+    return UpdateFramework(framework_spec(info), suppressed, constraints)
+
+
+def read_request(requests: Sequence[mesos.Request]) -> RequestResources | str:
+    """What a framework waits for; only amounts of scalars can be waited for."""
+    if len(requests) > REQUESTS_MAX:
+        return f"requests: must not list more than {REQUESTS_MAX}"
+    read: list[ResourceRequest] = []
+    for index, request in enumerate(requests):
+        field = f"requests[{index}].resources"
+        try:
+            resources = resources_from_pb(request.resources, field=field)
+        except InvalidInput as error:
+            return str(error)
+        wanted = dict(resources.quantities())
+        if not wanted:
+            return f"{field}: must hold an amount of at least one scalar resource"
+        roles = sorted(
+            {r.allocation_info.role for r in request.resources if r.allocation_info.role}
+        )
+        if len(roles) > 1:
+            return f"{field}: must be of one role, not of {', '.join(roles)}"
+        read.append(
+            ResourceRequest(wanted, _agent_id(request.slave_id), roles[0] if roles else None)
+        )
+    return RequestResources(tuple(read))
 
 
 def read_task(info: mesos.TaskInfo) -> TaskSpec:
@@ -216,10 +281,12 @@ def _read_operation(operation: mesos.Offer.Operation) -> Operation:
 
 
 __all__ = [
+    "REQUESTS_MAX",
     "offer_ids",
     "read_accept",
     "read_call",
     "read_kill",
+    "read_request",
     "read_subscribe",
     "read_task",
     "read_update",

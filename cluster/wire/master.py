@@ -10,7 +10,8 @@ from collections.abc import Iterable, Sequence
 from cluster.model.agents import AgentSpec
 from cluster.model.frameworks import FrameworkSpec
 from cluster.model.ids import AgentId, ExecutorId, FrameworkId, OfferId, TaskId
-from cluster.model.offers import Offer
+from cluster.model.maintenance import Unavailability
+from cluster.model.offers import InverseOffer, Offer
 from cluster.model.tasks import ExecutorSpec, StatusReport, TaskSpec
 from cluster.wire.framework_info import framework_info
 from cluster.wire.master_intake import allocate_resources
@@ -34,6 +35,8 @@ MasterMessage = (
     | internal.FrameworkErrorMessage
     | internal.ResourceOffersMessage
     | internal.RescindResourceOfferMessage
+    | internal.InverseOffersMessage
+    | internal.RescindInverseOfferMessage
     | internal.StatusUpdateMessage
     | internal.LostSlaveMessage
     | internal.SlaveRegisteredMessage
@@ -144,6 +147,35 @@ def offers(
 
 def rescind(offer_id: OfferId) -> internal.RescindResourceOfferMessage:
     return internal.RescindResourceOfferMessage(offer_id=mesos.OfferID(value=offer_id))
+
+
+def inverse_offers(
+    drafts: Iterable[tuple[InverseOffer, AgentSpec, str]],
+) -> internal.InverseOffersMessage:
+    """Each draft has the pid of its agent; without resources an offer means the whole agent."""
+    message = internal.InverseOffersMessage()
+    for offer, agent, agent_pid in drafts:
+        message.inverse_offers.add(
+            id=mesos.OfferID(value=offer.offer_id),
+            url=_agent_url(agent, agent_pid),
+            framework_id=mesos.FrameworkID(value=offer.framework_id),
+            slave_id=mesos.SlaveID(value=offer.agent_id),
+            unavailability=unavailability(offer.unavailability),
+        )
+        message.pids.append(agent_pid)
+    return message
+
+
+def rescind_inverse_offer(offer_id: OfferId) -> internal.RescindInverseOfferMessage:
+    return internal.RescindInverseOfferMessage(inverse_offer_id=mesos.OfferID(value=offer_id))
+
+
+def unavailability(value: Unavailability) -> mesos.Unavailability:
+    message = mesos.Unavailability()
+    message.start.nanoseconds = round(value.start_s * _NANOSECONDS)
+    if value.duration_s is not None:
+        message.duration.nanoseconds = round(value.duration_s * _NANOSECONDS)
+    return message
 
 
 def status_report(report: StatusReport, at_s: float) -> internal.StatusUpdateMessage:
@@ -348,17 +380,20 @@ __all__ = [
     "agent_reregistered",
     "agent_shutdown",
     "framework_error",
+    "inverse_offers",
     "kill_task",
     "master_info",
     "offer",
     "offers",
     "registered",
     "rescind",
+    "rescind_inverse_offer",
     "run_task",
     "run_task_group",
     "shutdown_executor",
     "shutdown_framework",
     "status_report",
     "to_executor",
+    "unavailability",
     "update_framework",
 ]

@@ -5,6 +5,7 @@ Source: messages.md §4.1, §5.1.
 """
 
 from collections.abc import Iterable
+from functools import lru_cache
 
 from google.protobuf.internal.containers import RepeatedCompositeFieldContainer
 
@@ -16,6 +17,7 @@ from cluster.model.agents import (
     AgentSpec,
     ProviderReport,
 )
+from cluster.model.frameworks import FrameworkSpec
 from cluster.model.ids import AgentId, ExecutorId, FrameworkId, TaskId
 from cluster.model.operations import with_checkpointed
 from cluster.model.resources import EMPTY, Resources
@@ -34,6 +36,10 @@ from cluster.wire.operations import read_report
 from cluster.wire.pb import mesos_pb2 as mesos
 from cluster.wire.pb import messages_pb2 as internal
 from cluster.wire.resources import resources_from_pb
+
+RESOURCES_CACHED_MAX = 4096
+FRAMEWORKS_CACHED_MAX = 1024
+"""How many different values of reports are remembered as read: agents repeat one another's."""
 
 _AGENT_CAPABILITIES = {int(capability): capability for capability in AgentCapability}
 
@@ -135,15 +141,16 @@ def task_report(task: mesos.Task, framework_roles: dict[str, str]) -> TaskReport
     Raises:
         InvalidInput: resources that validation would have refused.
     """
-    resources = resources_from_pb(task.resources, field=f"task {task.task_id.value}.resources")
-    role = _allocation_role(resources)
+    role, resources = _role_and_resources(
+        resources_from_pb(task.resources, field=f"task {task.task_id.value}.resources")
+    )
     return TaskReport(
         task_id=TaskId(task.task_id.value),
         framework_id=FrameworkId(task.framework_id.value),
         executor_id=ExecutorId(task.executor_id.value) if task.executor_id.value else None,
         state=TaskState(task.state),
         role=role or framework_roles.get(task.framework_id.value, ANY_ROLE),
-        resources=resources.unallocated(),
+        resources=resources,
         forwarded_state=(
             TaskState(task.status_update_state) if task.HasField("status_update_state") else None
         ),
@@ -151,6 +158,12 @@ def task_report(task: mesos.Task, framework_roles: dict[str, str]) -> TaskReport
         statuses=tuple(status_note(status) for status in task.statuses),
         payload=task,
     )
+
+
+@lru_cache(maxsize=RESOURCES_CACHED_MAX)
+def _role_and_resources(marked: Resources) -> tuple[str | None, Resources]:
+    """The role that resources are marked with, and the resources without marks."""
+    return _allocation_role(marked), marked.unallocated()
 
 
 def status_note(status: mesos.TaskStatus) -> TaskStatusNote:
@@ -184,6 +197,11 @@ def status_update(message: internal.StatusUpdateMessage) -> StatusUpdate:
         uuid=update.uuid or None,
         note=status_note(update.status),
         payload=message,
+        why=(
+            (update.status.source, update.status.reason)
+            if update.status.HasField("reason")
+            else None
+        ),
     )
 
 
@@ -282,7 +300,7 @@ def agent_report(message: internal.ReregisterSlaveMessage, ip: str) -> AgentRepo
     Raises:
         InvalidInput: resources that validation would have refused.
     """
-    frameworks = tuple(framework_spec(info) for info in message.frameworks)
+    frameworks = tuple(_known_framework(info.SerializeToString()) for info in message.frameworks)
     roles = {str(f.framework_id): f.roles[0] for f in frameworks if f.roles}
     return AgentReport(
         agent_id=AgentId(message.slave.id.value),
@@ -291,6 +309,12 @@ def agent_report(message: internal.ReregisterSlaveMessage, ip: str) -> AgentRepo
         tasks=tuple(task_report(task, roles) for task in message.tasks),
         executors=tuple(executor_spec(info) for info in message.executor_infos),
     )
+
+
+@lru_cache(maxsize=FRAMEWORKS_CACHED_MAX)
+def _known_framework(encoded: bytes) -> FrameworkSpec:
+    """A framework as some agent described it before; all of its agents do so in the same words."""
+    return framework_spec(mesos.FrameworkInfo.FromString(encoded))
 
 
 def _agent_capabilities(

@@ -85,6 +85,8 @@ class FakeScheduler(Recorder):
         internal.FrameworkErrorMessage,
         internal.ResourceOffersMessage,
         internal.RescindResourceOfferMessage,
+        internal.InverseOffersMessage,
+        internal.RescindInverseOfferMessage,
         internal.StatusUpdateMessage,
         internal.LostSlaveMessage,
         internal.ExitedExecutorMessage,
@@ -96,7 +98,7 @@ class FakeScheduler(Recorder):
         super().__init__(id, master)
         self.framework_id = ""
 
-    def subscribe(self, info=None, *, force=False, suppressed=()):
+    def subscribe(self, info=None, *, force=False, suppressed=(), constraints=None):
         call = scheduler.Call(type=scheduler.Call.SUBSCRIBE)
         call.subscribe.framework_info.CopyFrom(info or framework_info())
         if self.framework_id:
@@ -105,6 +107,8 @@ class FakeScheduler(Recorder):
         if force:
             call.subscribe.force = True
         call.subscribe.suppressed_roles.extend(suppressed)
+        if constraints is not None:
+            call.subscribe.offer_constraints.CopyFrom(constraints)
         self.send(self.master, call)
 
     def _keep(self, sender, message):

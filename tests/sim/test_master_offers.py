@@ -74,20 +74,41 @@ async def test_executors_of_the_framework_are_listed_and_started_once():
         assert scalars(scheduler_.offers[-1]) == {"cpus": 2.0, "mem": 4096.0 - 128.0}
 
 
-async def test_offer_timeout_rescinds_without_a_filter():
+async def test_an_offer_held_too_long_goes_to_others_first():
+    async with master_world(offer_timeout_s=10.0) as world:
+        await world.agent()
+        hoarder = await world.scheduler()
+        patient = await world.scheduler("scheduler-2")
+        await world.advance(9.5)
+        assert not hoarder.rescinded
+        await world.advance(1.0)
+        assert hoarder.rescinded == ["m-O0"]
+        assert [offer.id.value for offer in patient.offers] == ["m-O1"]
+        await world.advance(10.0)
+        assert patient.rescinded == ["m-O1"]
+        assert [offer.id.value for offer in hoarder.offers] == ["m-O0", "m-O2"]
+
+
+async def test_an_offer_held_too_long_comes_back_when_nobody_else_wants_it():
     async with master_world(offer_timeout_s=10.0) as world:
         await world.agent()
         scheduler_ = await world.scheduler()
-        await world.advance(9.5)
-        assert not scheduler_.rescinded
-        await world.advance(1.0)
-        assert scheduler_.rescinded == ["m-O0"]
-        await world.advance(1.0)
+        await world.advance(12.0)
         assert [offer.id.value for offer in scheduler_.offers] == ["m-O0", "m-O1"]
 
 
-async def test_without_offer_timeout_an_offer_stays():
+async def test_offers_are_held_for_five_minutes_by_default():
     async with master_world() as world:
+        await world.agent()
+        scheduler_ = await world.scheduler()
+        await world.advance(299.0)
+        assert not scheduler_.rescinded
+        await world.advance(1.5)
+        assert scheduler_.rescinded == ["m-O0"]
+
+
+async def test_without_offer_timeout_an_offer_stays():
+    async with master_world(offer_timeout_s=None) as world:
         await world.agent()
         scheduler_ = await world.scheduler()
         await world.advance(100_000.0)

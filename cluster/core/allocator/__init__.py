@@ -39,6 +39,8 @@ from cluster.core.allocator.events import (
     WhitelistUpdated,
 )
 from cluster.core.allocator.options import AllocatorOptions, parse_min_allocatable
+from cluster.core.allocator.priority_sorter import PrioritySorter, priority_sorter
+from cluster.core.allocator.random_sorter import RandomSorter, random_sorter
 from cluster.core.allocator.sorter import ClusterTotals, Sorter, SorterFactory
 
 __all__ = [
@@ -68,7 +70,9 @@ __all__ = [
     "InverseOfferWithdrawn",
     "OffersRevived",
     "OffersSuppressed",
+    "PrioritySorter",
     "QuotasUpdated",
+    "RandomSorter",
     "RecoveryBegun",
     "RecoveryEnded",
     "ResourcesConverted",
@@ -81,4 +85,6 @@ __all__ = [
     "WhitelistUpdated",
     "drf_sorter",
     "parse_min_allocatable",
+    "priority_sorter",
+    "random_sorter",
 ]

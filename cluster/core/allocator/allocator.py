@@ -52,6 +52,7 @@ from cluster.core.allocator.events import (
     AgentUpdated,
     Allocation,
     AllocatorEvent,
+    AllocatorStatistics,
     FrameworkActivated,
     FrameworkAdded,
     FrameworkDeactivated,
@@ -108,6 +109,10 @@ class Allocator(Protocol):
 
     def quota_consumption(self, role: str) -> Quantities:
         """What counts against the quota of a role, whether it has one or not."""
+
+    @property
+    def statistics(self) -> AllocatorStatistics:
+        """What is counted for operators; may look at every role."""
 
     def check_invariants(self) -> None:
         """Raise ``InvariantBroken`` when the books contradict themselves."""
@@ -505,6 +510,12 @@ class HierarchicalAllocator:
         if role in quotas.quotas:
             return quotas.consumed(role)
         return consumption_of(role, self._books.agents.values())
+
+    @property
+    def statistics(self) -> AllocatorStatistics:
+        """What is counted for operators."""
+        shares = {role: float(self.role_share(role)) for role in sorted(self._books.frameworks_of)}
+        return AllocatorStatistics(dominant_shares=shares)
 
     def role_share(self, role: str) -> Fraction:
         """Exact dominant share of a role, without the roles below it; 0 when unknown."""

@@ -7,6 +7,7 @@ it repeats them.
 
 from collections.abc import Iterable
 from dataclasses import replace
+from functools import lru_cache
 
 from cluster.core.allocator.events import (
     AgentActivated,
@@ -60,6 +61,7 @@ REREGISTRATION_TIMED_OUT = "agent did not re-register in time"
 UNREGISTERED = "the agent unregistered"
 REPLACED = "a new agent registered at the same address"
 GENERATION_OF_RECOVERED = -1
+RESOURCES_CACHED_MAX = 4096
 
 
 class Admission:
@@ -274,7 +276,7 @@ class Admission:
 
     def _not_held_yet(self, agent_id: AgentId, resources: Resources) -> Resources:
         """Ports and sets can be held once: what an agent reports twice counts the first time."""
-        if all(entry.type is ValueType.SCALAR for entry in resources):
+        if _is_scalar(resources):
             return resources
         agent = self._state.agents.get(agent_id)
         assert agent is not None
@@ -515,6 +517,7 @@ class Admission:
     def _rescind_offers(self, record: AgentRecord) -> None:
         for offer in self._state.offers.of_agent(record.agent_id):
             self._state.withdraw(offer, tell=True)
+        self._state.withdraw_inverse_offers_on(record.agent_id)
 
     def _speaking_agent(self, peer: PeerId, agent_id: AgentId, what: str) -> AgentRecord | None:
         """The registered agent, if it is the one that speaks."""
@@ -526,6 +529,11 @@ class Admission:
             self._state.warn(what, f"{what} of agent {agent_id} came from {peer}")
             return None
         return record
+
+
+@lru_cache(maxsize=RESOURCES_CACHED_MAX)
+def _is_scalar(resources: Resources) -> bool:
+    return all(entry.type is ValueType.SCALAR for entry in resources)
 
 
 def _identity_error(record: AgentRecord, spec: AgentSpec) -> str | None:

@@ -36,6 +36,7 @@ from cluster.core.master.events import (
     UnregistrationReceived,
 )
 from cluster.core.master.frameworks import FrameworkRecord
+from cluster.core.master.inverse_offering import InverseOffering
 from cluster.core.master.launches import Launches
 from cluster.core.master.news import News
 from cluster.core.master.offering import Offering
@@ -46,11 +47,13 @@ from cluster.core.master.subscriptions import Subscriptions
 from cluster.errors import InvariantBroken
 from cluster.model.calls import (
     Accept,
+    AcceptInverseOffers,
     Acknowledge,
     AcknowledgeOperation,
     Call,
     Deactivate,
     Decline,
+    DeclineInverseOffers,
     Kill,
     MessageExecutor,
     Reconcile,
@@ -62,6 +65,7 @@ from cluster.model.calls import (
     Teardown,
     UnsupportedCall,
     UpdateFramework,
+    UpdateRefused,
 )
 from cluster.model.ids import MasterId
 from cluster.model.operations import single
@@ -89,6 +93,7 @@ class MasterCore:
         self._subscriptions = Subscriptions(self.state)
         self._admission = Admission(self.state, self._subscriptions)
         self._offering = Offering(self.state)
+        self._inverse_offering = InverseOffering(self.state)
         self._changes = Changes(self.state, rng or random.Random(0))
         self._launches = Launches(self.state, self._offering, self._changes)
         self._news = News(self.state)
@@ -112,6 +117,7 @@ class MasterCore:
                 self._news.status_update(event)
             case AllocationDue():
                 self._offering.run()
+                self._inverse_offering.run()
             case AllocationIntervalElapsed():
                 self._offering.interval_elapsed()
             case OfferTimedOut():
@@ -136,6 +142,7 @@ class MasterCore:
             case AgentPingsMissed(agent_id):
                 self._admission.pings_missed(agent_id)
             case RegistryWritten(operation):
+                self.state.tally.registry_written(operation)
                 self._admission.written(operation)
             case AgentsRecovered(agent_ids):
                 self._admission.recovered(agent_ids)
@@ -170,6 +177,7 @@ class MasterCore:
                 f"{type(event.call).__name__} for framework {event.framework_id} from "
                 f"{event.peer}, where it is not subscribed",
             )
+        framework.tally.call(event.call)
         return self._obey(framework, event.call)
 
     def _obey(self, framework: FrameworkRecord, call: Call) -> None:
@@ -198,16 +206,18 @@ class MasterCore:
                 self._news.shut_down_executor(framework, call)
             case UpdateFramework():
                 self._subscriptions.update(framework, call)
+            case UpdateRefused(error):
+                self._subscriptions.refuse_update(framework, error)
             case Deactivate():
                 self._subscriptions.deactivate(framework)
             case Teardown():
                 self._subscriptions.tear_down(framework)
-            case RequestResources(count):
-                self.state.warn(
-                    "resource request",
-                    f"framework {framework.framework_id} requests resources ({count} requests); "
-                    "requests are only logged",
-                )
+            case RequestResources():
+                self._offering.request(framework, call)
+            case AcceptInverseOffers():
+                self._inverse_offering.accept(framework, call)
+            case DeclineInverseOffers():
+                self._inverse_offering.decline(framework, call)
             case UnsupportedCall(name):
                 self.state.warn(
                     "unsupported call",
@@ -230,6 +240,7 @@ class MasterCore:
         state.agents.check_invariants()
         state.tasks.check_invariants()
         state.offers.check_invariants()
+        state.inverse_offers.check_invariants()
         state.operations.check_invariants()
         for task in state.tasks:
             if state.agents.registered_or_none(task.agent_id) is None:

@@ -10,7 +10,7 @@ from cluster.core.master.registry import RegistryOperation
 from cluster.model.agents import AgentSpec
 from cluster.model.frameworks import FrameworkSpec
 from cluster.model.ids import AgentId, ExecutorId, FrameworkId, OfferId, TaskId
-from cluster.model.offers import Offer
+from cluster.model.offers import InverseOffer, Offer
 from cluster.model.operations import Change, OperationId, OperationStatus, OperationUuid
 from cluster.model.peers import PeerId
 from cluster.model.resources import Resources
@@ -53,6 +53,27 @@ class SendOffers:
 
 @dataclass(frozen=True, slots=True)
 class SendRescind:
+    peer: PeerId
+    offer_id: OfferId
+
+
+@dataclass(frozen=True, slots=True)
+class InverseOfferDraft:
+    """One inverse offer and what its framework is told about the agent."""
+
+    offer: InverseOffer
+    agent: AgentSpec
+    agent_peer: PeerId
+
+
+@dataclass(frozen=True, slots=True)
+class SendInverseOffers:
+    peer: PeerId
+    offers: tuple[InverseOfferDraft, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SendRescindInverse:
     peer: PeerId
     offer_id: OfferId
 
@@ -343,6 +364,8 @@ MasterEffect = (
     | SendFrameworkError
     | SendOffers
     | SendRescind
+    | SendInverseOffers
+    | SendRescindInverse
     | SendReport
     | SendOperationStatus
     | SendAgentLost
@@ -379,6 +402,7 @@ __all__ = [
     "CancelTimer",
     "FailoverTimer",
     "Forward",
+    "InverseOfferDraft",
     "Link",
     "MasterEffect",
     "MissingTasks",
@@ -395,6 +419,7 @@ __all__ = [
     "SendApplyOperation",
     "SendCheckpointResources",
     "SendFrameworkError",
+    "SendInverseOffers",
     "SendKillTask",
     "SendOffers",
     "SendOperationAcknowledgement",
@@ -403,6 +428,7 @@ __all__ = [
     "SendRegistered",
     "SendReport",
     "SendRescind",
+    "SendRescindInverse",
     "SendRunTask",
     "SendRunTaskGroup",
     "SendShutdownExecutor",

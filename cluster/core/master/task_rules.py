@@ -150,7 +150,7 @@ def _in_use(task: TaskSpec) -> Defect:
 
 def _size_defect(who: str, needed: Resources, basket: Basket) -> Defect | None:
     lack = basket.lack(needed)
-    return None if lack is None else Defect(RULE_TOO_LARGE, f"resources: {who} need {lack}")
+    return None if lack is None else Defect(RULE_TOO_LARGE, f"resources of {who}: {lack}")
 
 
 __all__ = ["EXECUTOR_CPUS_MILLI_MIN", "EXECUTOR_MEM_MILLI_MIN", "TaskRules", "small_executor"]

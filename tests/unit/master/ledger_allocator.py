@@ -101,6 +101,9 @@ class LedgerAllocator:
     def has_candidates(self):
         return self._is_due
 
+    def inverse_offers(self, now_s):
+        return []
+
     def allocate(self, now_s):
         self._is_due = False
         decisions = []
