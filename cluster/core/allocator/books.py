@@ -309,6 +309,9 @@ class Books:
         Raises:
             InvariantBroken: it does not hold ``before``; nothing is changed then.
         """
+        if not before:
+            # It holds more out of nothing, and need not be known: see ``AgentAdded.used``.
+            client = self._ensure_client(client.framework_id, client.role)
         held = agent.booked.get(client, EMPTY)
         self._change_total(agent, lambda: agent.convert(client, before, after))
         converted = agent.booked.get(client, EMPTY)
