@@ -514,8 +514,12 @@ class HierarchicalAllocator:
     @property
     def statistics(self) -> AllocatorStatistics:
         """What is counted for operators."""
-        shares = {role: float(self.role_share(role)) for role in sorted(self._books.frameworks_of)}
-        return AllocatorStatistics(dominant_shares=shares)
+        roles = sorted(self._books.clients_of)
+        return AllocatorStatistics(
+            filtered_offers=self._suitability.filtered_offers,
+            active_filters={role: self._filters.count_of_role(role) for role in roles},
+            dominant_shares={role: float(self.role_share(role)) for role in roles},
+        )
 
     def role_share(self, role: str) -> Fraction:
         """Exact dominant share of a role, without the roles below it; 0 when unknown."""

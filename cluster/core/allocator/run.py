@@ -274,8 +274,7 @@ class Run:
                 if claim is not None and not _holds_any(offer, claim):
                     continue
             if offer is not usable or client.min_allocatable is not None:
-                minimum = client.min_allocatable
-                if not is_worth(offer, self._min_allocatable if minimum is None else minimum):
+                if not self._suitability.is_enough(client, offer, self._min_allocatable):
                     continue
             if refusals:
                 refusal = refusals.get(client)

@@ -40,10 +40,12 @@ def is_worth(resources: Resources, alternatives: tuple[Quantities, ...]) -> bool
 class Suitability:
     """Verdicts about clients and agents under one set of options."""
 
-    __slots__ = ("_filters_gpus",)
+    __slots__ = ("_filters_gpus", "filtered_offers")
 
     def __init__(self, options: AllocatorOptions) -> None:
         self._filters_gpus = options.filter_gpu_resources
+        self.filtered_offers = 0
+        """Offers not made because of what frameworks said once: constraints, smallest offers."""
 
     def is_capable(self, client: Client, agent: AgentBook) -> bool:
         """Whether the client may be offered anything of this agent at all."""
@@ -76,7 +78,22 @@ class Suitability:
             constraints = client.framework.traits.constraints
             verdict = constraints is None or constraints.allow(client.role, agent.traits.facts)
             client.allowed_on[agent.agent_id] = verdict
+        if not verdict:
+            self.filtered_offers += 1
         return verdict
+
+    def is_enough(
+        self, client: Client, offer: Resources, min_allocatable: tuple[Quantities, ...]
+    ) -> bool:
+        """Whether an offer is worth making to the client; others' ``min_allocatable`` is given."""
+        own = client.min_allocatable
+        if own is None:
+            return is_worth(offer, min_allocatable)
+        if is_worth(offer, own):
+            return True
+        if is_worth(offer, min_allocatable):
+            self.filtered_offers += 1
+        return False
 
 
 __all__ = ["Suitability", "is_worth"]
