@@ -272,9 +272,7 @@ class World:
             key = (*client, offer.agent_id)
             self.filters.setdefault(key, []).append((resources, self.now_s + lasts_s))
         self.tell(
-            ResourcesRecovered(
-                offer.framework_id, offer.role, offer.agent_id, resources, refuse_s
-            )
+            ResourcesRecovered(offer.framework_id, offer.role, offer.agent_id, resources, refuse_s)
         )
 
     # Laws
