@@ -35,6 +35,7 @@ from cluster.core.allocator.sorters import SORTERS
 from cluster.model.ids import AgentId, FrameworkId
 from cluster.model.quotas import Quota
 from cluster.model.resources import Resources
+from cluster.model.values import Ranges
 
 INTERVAL_S = 1.0
 EVENTS = 120
@@ -87,7 +88,7 @@ class Ledger:
         ports = {
             port
             for entry in resources
-            if entry.name == "ports"
+            if isinstance(entry.value, Ranges)
             for begin, end in entry.value
             for port in range(begin, end + 1)
         }

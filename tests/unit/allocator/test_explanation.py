@@ -46,6 +46,8 @@ from tests.unit.allocator.harness import Harness
 F1, F2, S1 = FrameworkId("f1"), FrameworkId("f2"), AgentId("s1")
 FULL = "cpus:4;mem:4096"
 EVERYTHING = frozenset(AgentCapability)
+PLAIN_AGENT = AgentTraits()
+PLAIN_FRAMEWORK = FrameworkTraits()
 
 
 @dataclass
@@ -61,8 +63,8 @@ class Case:
 
     obstacle: Obstacle
     agent: str = FULL
-    traits: AgentTraits = AgentTraits()
-    framework: FrameworkTraits = FrameworkTraits()
+    traits: AgentTraits = PLAIN_AGENT
+    framework: FrameworkTraits = PLAIN_FRAMEWORK
     events: tuple = ()
     clear: tuple = ()
     options: dict = field(default_factory=dict)
