@@ -787,7 +787,14 @@ def _apply_operation(effect: SendApplyOperation) -> internal.ApplyOperationMessa
 
 def _offers(effect: SendOffers) -> internal.ResourceOffersMessage:
     messages = [
-        wire.offer(draft.offer, effect.framework, draft.agent, draft.agent_peer, draft.executor_ids)
+        wire.offer(
+            draft.offer,
+            effect.framework,
+            draft.agent,
+            draft.agent_peer,
+            draft.executor_ids,
+            draft.unavailability,
+        )
         for draft in effect.offers
     ]
     return wire.offers(messages, [draft.agent_peer for draft in effect.offers])

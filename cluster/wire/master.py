@@ -100,6 +100,7 @@ def offer(
     agent: AgentSpec,
     agent_pid: str,
     executor_ids: Iterable[ExecutorId],
+    planned: Unavailability | None = None,
 ) -> mesos.Offer:
     """One offer, in the form its framework understands (master.md §5)."""
     info = agent.payload
@@ -125,6 +126,8 @@ def offer(
         message.allocation_info.role = value.role
     if info.HasField("domain"):
         message.domain.CopyFrom(info.domain)
+    if planned is not None:
+        message.unavailability.CopyFrom(unavailability(planned))
     return message
 
 

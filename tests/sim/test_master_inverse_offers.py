@@ -7,6 +7,7 @@ import pytest
 from cluster.core.allocator.events import InverseAllocation
 from cluster.core.master.events import AllocationDue
 from cluster.model.maintenance import InverseOfferStatus, Unavailability
+from cluster.wire import master as wire
 from cluster.wire.pb import mesos_pb2 as mesos
 from cluster.wire.pb import messages_pb2 as internal
 from cluster.wire.pb import scheduler_pb2 as scheduler
@@ -86,3 +87,18 @@ async def test_an_agent_that_goes_takes_the_inverse_offer_back(monkeypatch):
         await world.stop(agent)
         (rescind,) = scheduler_.of(internal.RescindInverseOfferMessage)
         assert rescind.inverse_offer_id == message.inverse_offers[0].id
+
+
+async def test_an_offer_says_when_the_machine_is_to_be_worked_on():
+    async with master_world() as world:
+        await world.agent()
+        scheduler_ = await world.scheduler()
+        (record,) = world.state.agents.registered
+        (offer,) = world.state.offers.of_framework(scheduler_.framework_id)
+        spec = world.state.frameworks.get(scheduler_.framework_id).spec
+        window = Unavailability(5000.0, 60.0)
+        message = wire.offer(offer, spec, record.spec, record.peer, (), window)
+        assert message.unavailability.start.nanoseconds == 5_000_000_000_000
+        assert message.unavailability.duration.nanoseconds == 60_000_000_000
+        message.ClearField("unavailability")
+        assert message == scheduler_.offers[0]

@@ -10,6 +10,7 @@ from cluster.core.master.registry import RegistryOperation
 from cluster.model.agents import AgentSpec
 from cluster.model.frameworks import FrameworkSpec
 from cluster.model.ids import AgentId, ExecutorId, FrameworkId, OfferId, TaskId
+from cluster.model.maintenance import Unavailability
 from cluster.model.offers import InverseOffer, Offer
 from cluster.model.operations import Change, OperationId, OperationStatus, OperationUuid
 from cluster.model.peers import PeerId
@@ -36,12 +37,16 @@ class SendFrameworkError:
 
 @dataclass(frozen=True, slots=True)
 class OfferDraft:
-    """One offer and what its framework is told about the agent."""
+    """One offer and what its framework is told about the agent.
+
+    ``unavailability``: when the agent's machine is to be worked on.
+    """
 
     offer: Offer
     agent: AgentSpec
     agent_peer: PeerId
     executor_ids: tuple[ExecutorId, ...]
+    unavailability: Unavailability | None = None
 
 
 @dataclass(frozen=True, slots=True)

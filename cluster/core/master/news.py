@@ -94,16 +94,17 @@ class News:
             self._state.release(
                 event.framework_id, executor.role, agent.agent_id, executor.spec.resources
             )
-        self._pass_on(event.framework_id, event.payload)
+        self._pass_on(event.framework_id, event.payload, "failure")
 
     def executor_message(self, event: ExecutorMessageReceived) -> None:
         if self._agent(event.peer, event.agent_id, "executor message") is not None:
             self._state.tally.counts["valid_executor_to_framework_messages"] += 1
-            self._pass_on(event.framework_id, event.payload)
+            self._pass_on(event.framework_id, event.payload, "message")
 
-    def _pass_on(self, framework_id: FrameworkId, payload: object) -> None:
+    def _pass_on(self, framework_id: FrameworkId, payload: object, event: str) -> None:
         framework = self._state.frameworks.get(framework_id)
         if framework is not None and framework.is_connected and framework.peer is not None:
+            framework.tally.events[event] += 1
             self._state.emit(Forward(framework.peer, payload))
 
     def _agent(self, peer: PeerId, agent_id: AgentId, what: str) -> AgentRecord | None:

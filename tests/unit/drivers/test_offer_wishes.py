@@ -1,11 +1,17 @@
 """Wishes for offers: what they become on the wire, and what a master makes of that."""
 
+import random
+
 import pytest
 
+from cluster.core.allocator import AllocatorOptions, HierarchicalAllocator
+from cluster.core.allocator.events import AgentAdded, AgentTraits, FrameworkAdded, FrameworkTraits
 from cluster.errors import InvalidInput
 from cluster.model.attributes import Attributes
 from cluster.model.constraints import AgentFacts
+from cluster.model.ids import AgentId, FrameworkId
 from cluster.model.offer_wishes import OfferWish
+from cluster.model.resources import Resources
 from cluster.validation.offer_constraints import read_offer_constraints
 from cluster.wire.framework_info import framework_spec
 from cluster.wire.offer_wishes import with_wishes
@@ -60,6 +66,31 @@ def test_nodes_become_offer_constraints(wish, allowed):
     constraints = read_offer_constraints(message)
     assert [constraints is None or constraints.allow("a", agent) for agent in AGENTS] == allowed
     assert constraints is None or all(constraints.allow("b", agent) for agent in AGENTS)
+
+
+def test_an_allocator_offers_what_is_wished_and_nothing_else():
+    info, message = with_wishes(
+        FRAMEWORK,
+        {
+            "a": OfferWish(min_resources="cpus:4", hosts=("h1", "h2")),
+            "b": OfferWish(attributes={"rack": "r9"}),
+        },
+    )
+    spec, constraints = framework_spec(info), read_offer_constraints(message)
+    allocator = HierarchicalAllocator(AllocatorOptions(), random.Random(1))
+    traits = FrameworkTraits(spec.capabilities, spec.min_allocatable, constraints)
+    allocator.handle(FrameworkAdded(FrameworkId("f"), spec.roles, traits=traits), 0.0)
+    for name, cpus, facts in (
+        ("small", 2, AgentFacts("h1")),
+        ("right", 8, AgentFacts("h2")),
+        ("elsewhere", 8, AgentFacts("h3")),
+        ("rack", 1, AgentFacts("h4", Attributes.parse("rack:r9"))),
+    ):
+        total = Resources.parse(f"cpus:{cpus};mem:1024")
+        allocator.handle(AgentAdded(AgentId(name), total, traits=AgentTraits(facts)), 0.0)
+    offered = {(each.role, each.agent_id) for each in allocator.allocate(0.0)}
+    assert offered == {("a", "right"), ("b", "rack")}
+    assert allocator.statistics.filtered_offers > 0
 
 
 @pytest.mark.parametrize(
