@@ -46,6 +46,8 @@ class Books:
         """How many clients want offers."""
         self.minimums = 0
         """How many clients have a ``min_allocatable`` of their own."""
+        self.weights: dict[str, float] = {}
+        """Role path to weight, as far as set."""
         self._constrained: dict[Client, None] = {}
         """Clients with offer constraints."""
         self._hostnames: frozenset[str] | None = None
@@ -330,6 +332,10 @@ class Books:
             ResourcesNotContained: ``before`` is not free; nothing is changed then.
         """
         self._change_total(agent, lambda: agent.convert_free(before, after))
+
+    def update_weights(self, weights: Mapping[str, float]) -> None:
+        self.roles.update_weights(weights)
+        self.weights.update(weights)
 
     def update_quotas(self, quotas: Quotas) -> None:
         self.quotas.update(quotas, self.agents.values())

@@ -197,7 +197,7 @@ def test_offers_of_an_agent_that_is_away(standing, reason, aware, state):
     agent_id = AgentId("m-S0" if standing else "m-S9")
     if standing:
         cluster.harness.feed(PeerLost(AGENT))
-    books.offers.add(Offer(OfferId("late"), FrameworkId("m-0000"), agent_id, "*", Resources()), 0.0)
+    books.offers.add(Offer(OfferId("late"), FrameworkId("m-0000"), agent_id, "*", Resources()))
     call = Accept((OfferId("late"),), (Launch((task_spec(agent_id=agent_id),)),), 1.0)
     [report] = reports(cluster.harness.call(call))
     assert (report.state, report.reason) == (state, reason)
@@ -234,11 +234,7 @@ def test_a_group_runs_under_one_executor():
         (task_spec("b"), {"by": executor("running-e", payload="x")}, "another description"),
         (task_spec("b"), {"by": executor(framework_id="f")}, "executor.framework_id"),
         (task_spec("b"), {"by": executor(role="x")}, "executor.resources: must be allocated"),
-        (
-            task_spec("b", text="cpus:2"),
-            {},
-            "resources of task group and its executor: [cpus:3.5;mem:128]",
-        ),
+        (task_spec("b", text="cpus:2"), {}, "task group and its executor: [cpus:3.5;mem:128]"),
         (task_spec("b", shares_cgroups=False), {}, "share_cgroups: must be the same for all"),
     ],
 )
