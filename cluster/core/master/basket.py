@@ -17,37 +17,31 @@ class Basket:
 
     def __init__(self, offered: Resources) -> None:
         self._offered = offered
-        self._shared = single(offered.where(lambda identity: identity.is_shared))
+        self._shared = single(offered.shared())
         self._resized = EMPTY
         self.left = offered
 
     def lack(self, needed: Resources) -> str | None:
         """Why this cannot be taken, or None."""
-        for entry in needed:
-            one = Resources([entry])
-            if entry.identity.is_shared:
-                if self._shared.contains(single(one)):
-                    continue
-            elif self._resized.contains(one):
+        for entry in needed if self._resized else ():
+            if self._resized.contains(Resources([entry])):
                 return f"{entry} was resized by the same call and cannot be used yet"
-            elif self.left.contains(one):
-                continue
-            return f"[{needed}] is more than the available [{self.left}]"
-        return None
+        if self.left.contains(needed.unshared()) and self._shared.contains(single(needed.shared())):
+            return None
+        return f"[{needed}] is more than the available [{self.left}]"
 
     def take(self, needed: Resources) -> Resources:
         """Use something of which nothing lacks; returns the copies that were added for it."""
-        shared = needed.where(lambda identity: identity.is_shared)
-        added = shared.minus_up_to(self.left)
+        added = needed.shared().minus_up_to(self.left)
         self.left = self.left + added - needed
         return added
 
     def drop_copies(self, volumes: Resources) -> Resources:
         """Keep one copy of each of these shared volumes; returns the others."""
-        shared = volumes.where(lambda identity: identity.is_shared)
+        shared = volumes.shared()
         copies = Resources(
-            entry for entry in self.left if shared.contains(single(Resources([entry])))
-        ).where(lambda identity: identity.is_shared)
+            entry for entry in self.left.shared() if shared.contains(single(Resources([entry])))
+        )
         spare = copies.minus_up_to(shared)
         self.left = self.left - spare
         return spare
@@ -56,9 +50,7 @@ class Basket:
         """Some of it turns into something else."""
         self.left = conversion.of(self.left)
         gone = single(conversion.before)
-        self._shared = self._shared.minus_up_to(gone) + single(
-            conversion.after.where(lambda identity: identity.is_shared)
-        )
+        self._shared = self._shared.minus_up_to(gone) + single(conversion.after.shared())
 
     def freeze(self, volume: Resources) -> None:
         """Let nothing else use a resized volume."""

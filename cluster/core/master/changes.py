@@ -263,26 +263,25 @@ class Changes:
                 f"agent {agent.agent_id} reports operation {record.uuid.hex()} as "
                 f"{status.state.name}, which only a master can say",
             )
-        record.status = status
         if record.advance(step, self._state.now_s):
             self._end(agent, record, status)
+        if record.state is status.state:
+            record.status = status
         return None
 
     def _pass_on(
         self, agent: AgentRecord, record: OperationRecord, status: OperationStatus
     ) -> None:
         """To the framework, if it asked; else the master takes note in its place."""
-        framework = self._listener(record.framework_id)
-        if not record.wants_feedback or status.uuid is None:
-            self._acknowledge(agent, record.uuid, status)
-            if record.state.is_terminal:
-                self._state.operations.complete(record)
-        elif framework is not None:
-            _tell(self._state, framework, status)
-        elif self._is_ownerless(record.framework_id):
-            self._acknowledge(agent, record.uuid, status)
-            if record.state.is_terminal:
-                self._state.operations.complete(record)
+        if record.wants_feedback and not self._is_ownerless(record.framework_id):
+            framework = self._listener(record.framework_id)
+            if framework is not None:
+                _tell(self._state, framework, status)
+            if status.uuid is not None:
+                return  # the agent repeats it until the framework has taken note
+        self._acknowledge(agent, record.uuid, status)
+        if record.state.is_terminal:
+            self._state.operations.complete(record)
 
     def _answer_for_unknown(
         self, agent: AgentRecord, framework_id: FrameworkId | None, status: OperationStatus
@@ -391,7 +390,7 @@ class Changes:
         unused = agent.total.minus_up_to(used)
         if not unused.contains(needed):
             return f"[{unused}] does not contain [{needed}]"
-        shared = needed.where(lambda identity: identity.is_shared)
+        shared = needed.shared()
         for offer in state.offers.of_agent(agent.agent_id):
             missing = needed.minus_up_to(state.free_on(agent)) + shared
             if missing.minus_up_to(offer.resources) != missing:

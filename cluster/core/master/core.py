@@ -253,7 +253,7 @@ class MasterCore:
                 raise InvariantBroken(f"agent {agent.agent_id} is offered but not connected")
             used = sum(state.used_on(agent).values(), start=EMPTY)
             offered = sum((offer.resources for offer in offers), start=EMPTY)
-            shared = offered.where(lambda identity: identity.is_shared)
+            shared = offered.shared()
             # A returning agent may report more in use than it has: then only what is left counts.
             if not agent.total.minus_up_to(used).contains(offered.minus_up_to(shared)):
                 raise InvariantBroken(f"agent {agent.agent_id} is overbooked")

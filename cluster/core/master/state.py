@@ -324,7 +324,7 @@ class MasterState:
         taken = sum(self.used_on(agent).values(), start=EMPTY)
         for offer in self.offers.of_agent(agent.agent_id):
             taken = taken + offer.resources
-        return agent.total.minus_up_to(taken.where(lambda identity: not identity.is_shared))
+        return agent.total.minus_up_to(taken.unshared())
 
 
 __all__ = ["MasterOptions", "MasterState"]

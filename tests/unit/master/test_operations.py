@@ -155,6 +155,23 @@ def test_an_acknowledgement_of_an_older_status_does_not_end_it():
     assert cluster.harness.state.operations.get(uuid) is not None
 
 
+def test_news_that_want_no_acknowledgement_are_told_once():
+    cluster = Cluster()
+    uuid = ordered(cluster, name="op")
+    effects = cluster.harness.feed(news(uuid, "DROPPED", name="op", status_uuid=None))
+    assert states(effects) == [OperationState.DROPPED]
+    assert not of(effects, SendOperationAcknowledgement)
+    assert not len(cluster.harness.state.operations)
+
+
+def test_a_contradiction_after_the_end_is_not_remembered():
+    cluster = Cluster()
+    uuid = ordered(cluster, name="op")
+    cluster.harness.feed(news(uuid, name="op"))
+    cluster.harness.feed(news(uuid, "FAILED", name="op"))
+    assert asked(cluster) == [("op", "FINISHED", "")]
+
+
 def test_a_disconnected_framework_is_told_when_the_agent_repeats():
     cluster = Cluster()
     uuid = ordered(cluster, name="op")
