@@ -29,6 +29,7 @@ def master_options(config: MasterConfig) -> MasterOptions:
         completed_frameworks_max=config.max_completed_frameworks,
         completed_tasks_per_framework_max=config.max_completed_tasks_per_framework,
         unreachable_tasks_per_framework_max=config.max_unreachable_tasks_per_framework,
+        executors_per_agent_max=config.max_executors_per_agent,
     )
 
 

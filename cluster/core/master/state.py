@@ -46,6 +46,8 @@ class MasterOptions:
     Attributes:
         offer_timeout_s: how long an offer stays valid; None for ever.
         allowed_roles: None allows every role.
+        executors_per_agent_max: an agent with so many custom executors is not offered; None for
+            any number.
     """
 
     offer_timeout_s: float | None = None
@@ -55,6 +57,7 @@ class MasterOptions:
     completed_frameworks_max: int = 50
     completed_tasks_per_framework_max: int = 1000
     unreachable_tasks_per_framework_max: int = 1000
+    executors_per_agent_max: int | None = None
 
 
 class MasterState:
