@@ -107,7 +107,7 @@ def test_output_is_made_where_there_is_none():
         (3, "# T\n\nupdate t1 RUNNING", "no agent was asked to run this task"),
         (3, "# T\n\nupdate-framework f1", "f1: is no framework"),
         (3, "# T\n\ndecline O7", "no such offer was made"),
-        (4, "# T\n\nframework f1\naccept O1 by=f1 fly", "fly: is no offer"),
+        (4, "# T\n\nframework f1\naccept O1 as=f1 fly", "fly: is no offer"),
         (3, "# T\n\nwrite", "nothing waits"),
         (4, "# T\n\nagent a1 cpus:1\nmaster interval=2s", "before anything else"),
         (3, "# T\n\n----\nwhat", "needs a command above it"),

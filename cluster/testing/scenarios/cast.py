@@ -13,6 +13,7 @@ from cluster.model.constraints import OfferConstraints
 from cluster.model.frameworks import FrameworkSpec
 from cluster.model.ids import AgentId, ExecutorId, FrameworkId, OfferId, TaskId
 from cluster.model.offers import InverseOffer, Offer
+from cluster.model.operations import OperationId, OperationUuid
 from cluster.model.peers import PeerId
 from cluster.model.resources import Resources
 from cluster.model.task_states import TaskState
@@ -64,6 +65,17 @@ class PretendedFramework:
     suppressed: frozenset[str] = frozenset()
     framework_id: FrameworkId | None = None
     constraints: OfferConstraints | None = None
+    has_feedback: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PretendedOperation:
+    """An operation that an agent was told to apply."""
+
+    uuid: OperationUuid
+    agent_name: str
+    framework_id: FrameworkId | None
+    operation_id: OperationId | None
 
 
 class Cast:
@@ -75,6 +87,7 @@ class Cast:
         self.offers: dict[str, Offer] = {}
         """By the scenario's own names, also those that are over."""
         self.inverse_offers: dict[str, InverseOffer] = {}
+        self.operations: dict[str, PretendedOperation] = {}
         self._names: dict[str, str] = {}
         self._hosts = 0
 
@@ -141,4 +154,11 @@ class Cast:
         return text
 
 
-__all__ = ["Cast", "PretendedAgent", "PretendedFramework", "PretendedTask", "TaskKey"]
+__all__ = [
+    "Cast",
+    "PretendedAgent",
+    "PretendedFramework",
+    "PretendedOperation",
+    "PretendedTask",
+    "TaskKey",
+]

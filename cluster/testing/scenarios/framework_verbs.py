@@ -37,11 +37,12 @@ def framework(play: Play, given: Words) -> None:
     """A framework subscribes for the first time; a list of roles makes it MULTI_ROLE.
 
     ``framework NAME [role=r | roles=r,s] [capabilities=PARTITION_AWARE,...] [failover=60s]``
-    ``[suppressed=r] [user=u] [principal=p] [no-checkpoint] [id=ID] [min=cpus:1|mem:64]``
+    ``[suppressed=r] [user=u] [principal=p] [no-checkpoint] [feedback] [id=ID]``
+    ``[min=cpus:1|mem:64]``
     ``[constraints=rack=r1,ZONE!=z2|gen~[34]]``; ``min`` replaces what is worth an offer in its
     roles; constraints are joined by ``,`` (and) and ``|`` (or), and written ``name``, ``!name``,
     ``name=text``, ``name!=text``, ``name~pattern`` or ``name!~pattern``, where the name is that of
-    an attribute, HOSTNAME, REGION or ZONE
+    an attribute, HOSTNAME, REGION or ZONE; ``feedback``: it hears what becomes of operations
     """
     name = given.take("name")
     play.check_is_new(name)
@@ -152,7 +153,9 @@ def _subscribe(
 ) -> Subscribe:
     framework_id = None if without_id else framework.framework_id
     spec = replace(framework.spec, framework_id=framework_id)
-    return Subscribe(spec, force, framework.suppressed, framework.constraints)
+    return Subscribe(
+        spec, force, framework.suppressed, framework.constraints, framework.has_feedback
+    )
 
 
 def _described(framework: PretendedFramework, given: Words) -> PretendedFramework:
@@ -184,6 +187,7 @@ def _described(framework: PretendedFramework, given: Words) -> PretendedFramewor
     constraints = given.option("constraints")
     return replace(
         framework,
+        has_feedback=framework.has_feedback or given.flag("feedback"),
         spec=spec,
         suppressed=framework.suppressed if suppressed is None else frozenset(suppressed),
         constraints=framework.constraints

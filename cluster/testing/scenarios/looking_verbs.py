@@ -2,6 +2,7 @@
 
 from fractions import Fraction
 
+from cluster.core.allocator.explanation import RoleExplanation
 from cluster.testing.scenarios.notation import format_resources
 from cluster.testing.scenarios.play import Play
 from cluster.testing.scenarios.words import Words
@@ -107,4 +108,39 @@ def _fraction(share: Fraction) -> str:
     return str(share)
 
 
-__all__ = ["books", "shares", "standing", "tasks"]
+def explain(play: Play, given: Words) -> None:
+    """Say why a framework is offered what it is offered, role by role.
+
+    ``explain FRAMEWORK [ROLE]``
+    """
+    framework_id = play.framework_id(given.take("framework"))
+    wanted = given.take_if_any()
+    given.end()
+    record = play.stage.core.state.frameworks.get(framework_id)
+    for role in () if record is None else record.spec.roles:
+        if wanted in (None, role):
+            told = play.stage.allocator.explain(framework_id, role, play.stage.now_s)
+            if told is not None:
+                _say_explanation(play, told)
+
+
+def _say_explanation(play: Play, told: RoleExplanation) -> None:
+    summary = told.summary
+    standing = summary.in_role
+    place = "-" if standing.position is None else str(standing.position)
+    dominant = "" if standing.dominant is None else f" of {standing.dominant}"
+    name = play.cast.name_of(summary.framework_id)
+    play.stage.say(
+        f"{name} in {summary.role}: has {standing.share}{dominant}, "
+        f"place {place} of {standing.of}, offers made: {summary.offers_made}"
+    )
+    for general in summary.general:
+        play.stage.say(f"  {general.value}")
+    for obstacle, count in told.counts.items():
+        play.stage.say(f"  {count} x {obstacle.value}")
+    if told.nearest is not None:
+        agent = play.cast.name_of(told.nearest.agent_id)
+        play.stage.say(f"  nearest: {agent}: {play.cast.with_names(str(told.nearest))}")
+
+
+__all__ = ["books", "explain", "shares", "standing", "tasks"]

@@ -4,19 +4,47 @@ from cluster.errors import InvalidInput
 from cluster.model.calls import (
     Accept,
     AcceptInverseOffers,
+    ChangeResources,
     Decline,
     DeclineInverseOffers,
     Launch,
+    LaunchGroup,
     Operation,
 )
 from cluster.model.ids import AgentId, ExecutorId, OfferId, TaskId
+from cluster.model.operations import (
+    Change,
+    Create,
+    CreateDisk,
+    Destroy,
+    DestroyDisk,
+    Grow,
+    OperationId,
+    Reserve,
+    Shrink,
+    Unreserve,
+)
+from cluster.model.resources import DiskSourceType
 from cluster.model.tasks import ExecutorSpec, TaskSpec
 from cluster.testing.scenarios.cast import PretendedFramework
 from cluster.testing.scenarios.notation import parse_resources
-from cluster.testing.scenarios.play import Play
+from cluster.testing.scenarios.play import Play, named
 from cluster.testing.scenarios.words import Words
 
-_OPERATIONS = frozenset({"launch"})
+_OPERATIONS = frozenset(
+    {
+        "launch",
+        "group",
+        "reserve",
+        "unreserve",
+        "create",
+        "destroy",
+        "grow",
+        "shrink",
+        "create-disk",
+        "destroy-disk",
+    }
+)
 
 
 def decline(play: Play, given: Words) -> None:
@@ -35,11 +63,14 @@ def decline(play: Play, given: Words) -> None:
 def accept(play: Play, given: Words) -> None:
     """Use offers for operations, in order.
 
-    ``accept OFFER ... [launch TASK RESOURCES [executor=e1(cpus:0.1)] [on=AGENT]] ...``
-    ``[refuse=5s] [by=FRAMEWORK]``; the rest of the offers is refused, for 5 seconds unless
-    said otherwise
+    ``accept OFFER ... [OPERATION ...] [refuse=5s] [as=FRAMEWORK]``; the rest of the offers is
+    refused, for 5 seconds unless said otherwise. Operations are ``launch TASK RESOURCES
+    [executor=e1(cpus:0.1)] [on=AGENT]``, ``group e1(cpus:0.1) TASK RESOURCES ...``, ``reserve``,
+    ``unreserve``, ``create`` or ``destroy RESOURCES``, ``grow VOLUME ADDITION``, ``shrink VOLUME
+    by=MB``, ``create-disk RAW [target=mount|block] [profile=p]``, ``destroy-disk DISK``; all but
+    the first two may have an ``id=``
     """
-    refuse_s, by = given.duration("refuse"), given.option("by")
+    refuse_s, by = given.duration("refuse"), given.option("as")
     parts = given.split(_OPERATIONS)
     framework, offer_ids = play.offers(given.take_all(), by)
     given.end()
@@ -89,17 +120,53 @@ def _operation(
     offer_ids: tuple[OfferId, ...],
     given: Words,
 ) -> Operation:
+    operation: Operation
     match kind:
         case "launch":
-            operation: Operation = Launch((_task(play, framework, offer_ids, given),))
+            operation = Launch((_task(play, framework, offer_ids, given),))
+        case "group":
+            executor = _executor(given.take("executor"), framework)
+            tasks = [_task(play, framework, offer_ids, given, executor)]
+            while not given.is_empty:
+                tasks.append(_task(play, framework, offer_ids, given, executor))
+            operation = LaunchGroup(tuple(tasks), executor)
         case _:
-            raise InvalidInput(kind, "is no operation")
+            operation_id = given.option("id")
+            operation = ChangeResources(
+                _change(kind, given), None if operation_id is None else OperationId(operation_id)
+            )
     given.end()
     return operation
 
 
+def _change(kind: str, given: Words) -> Change:
+    resources = parse_resources(given.take("resources"))
+    match kind:
+        case "reserve":
+            return Reserve(resources)
+        case "unreserve":
+            return Unreserve(resources)
+        case "create":
+            return Create(resources)
+        case "destroy":
+            return Destroy(resources)
+        case "grow":
+            return Grow(resources, parse_resources(given.take("addition")))
+        case "shrink":
+            return Shrink(resources, round((given.number("by") or 0.0) * 1000))
+        case "create-disk":
+            target = named(DiskSourceType, (given.option("target") or "mount").upper())
+            return CreateDisk(resources, target, given.option("profile"))
+        case _:
+            return DestroyDisk(resources)
+
+
 def _task(
-    play: Play, framework: PretendedFramework, offer_ids: tuple[OfferId, ...], given: Words
+    play: Play,
+    framework: PretendedFramework,
+    offer_ids: tuple[OfferId, ...],
+    given: Words,
+    group_executor: ExecutorSpec | None = None,
 ) -> TaskSpec:
     task_id, resources = given.take("task"), parse_resources(given.take("resources"))
     on = given.option("on")
@@ -114,7 +181,7 @@ def _task(
         agent_id=agent_id,
         resources=resources,
         role=None,
-        executor=None if executor is None else _executor(executor, framework),
+        executor=group_executor if executor is None else _executor(executor, framework),
         has_limits=False,
         defect=None,
         info=task_id,

@@ -2,16 +2,14 @@
 
 import re
 from collections.abc import Sequence
+from enum import Enum
 from typing import TypeVar
 
 from cluster.core.master.events import CallReceived, MasterEvent, OperatorCallReceived
 from cluster.errors import InvalidInput
-from cluster.model.agents import AgentCapability
 from cluster.model.calls import Call
-from cluster.model.frameworks import FrameworkCapability
 from cluster.model.ids import AgentId, FrameworkId, OfferId
 from cluster.model.operator_calls import OperatorCall
-from cluster.model.task_states import TaskState
 from cluster.testing.scenarios.cast import PretendedAgent, PretendedFramework, PretendedTask
 from cluster.testing.scenarios.stage import Stage
 
@@ -88,7 +86,7 @@ class Play:
 
 _OFFER_NAME = re.compile(r"O\d+|[^@]+@[^@]+")
 
-_Named = TypeVar("_Named", AgentCapability, FrameworkCapability, TaskState)
+_Named = TypeVar("_Named", bound=Enum)
 
 
 def named(kind: type[_Named], word: str) -> _Named:

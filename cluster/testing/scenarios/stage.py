@@ -24,15 +24,21 @@ from cluster.core.master.effects import (
     SendAgentRegistered,
     SendAgentReregistered,
     SendAgentShutdown,
+    SendApplyOperation,
+    SendCheckpointResources,
     SendFrameworkError,
     SendInverseOffers,
     SendKillTask,
     SendOffers,
+    SendOperationAcknowledgement,
+    SendOperationStatus,
+    SendReconcileOperations,
     SendRegistered,
     SendReport,
     SendRescind,
     SendRescindInverse,
     SendRunTask,
+    SendRunTaskGroup,
     SendShutdownExecutor,
     SendShutdownFramework,
     SendToExecutor,
@@ -53,10 +59,12 @@ from cluster.core.master.events import (
 )
 from cluster.core.master.registry import RegistryOperation
 from cluster.core.master.state import MasterOptions
-from cluster.model.ids import MasterId
+from cluster.model.ids import FrameworkId, MasterId
 from cluster.model.offers import InverseOffer, Offer
-from cluster.model.tasks import StatusReport
-from cluster.testing.scenarios.cast import Cast, PretendedTask
+from cluster.model.operations import asked_for, change_name
+from cluster.model.peers import PeerId
+from cluster.model.tasks import ExecutorSpec, StatusReport, TaskSpec
+from cluster.testing.scenarios.cast import Cast, PretendedOperation, PretendedTask
 from cluster.testing.scenarios.notation import format_resources
 
 START_S = 1000.0
@@ -284,6 +292,20 @@ class Stage:
                 return [f"shut down: {self.cast.with_names(message)}"]
             case SendRunTask():
                 return [self._run_task(effect)]
+            case SendRunTaskGroup():
+                return [self._run_group(effect)]
+            case SendApplyOperation():
+                return [self._apply(effect, to)]
+            case SendOperationAcknowledgement(_, _, status_uuid):
+                return [f"noted {status_uuid.decode()}"]
+            case SendOperationStatus(_, _, status):
+                text = f"operation {status.operation_id} {status.state.name}"
+                return [text + (f": {self.cast.with_names(status.message)}" * bool(status.message))]
+            case SendReconcileOperations(_, _, asked):
+                ids = ", ".join(str(each.operation_id) for each in asked)
+                return [f"what of operations {ids}?"]
+            case SendCheckpointResources(_, resources):
+                return [f"checkpoint {format_resources(resources)}"]
             case SendKillTask(_, framework_id, task_id):
                 return [f"kill {task_id} of {name(framework_id)}"]
             case SendAcknowledgement(peer, _, framework_id, task_id, uuid):
@@ -336,18 +358,46 @@ class Stage:
         executor = task.executor
         if executor is not None:
             text += f" in {'new ' * effect.launch_executor}executor {executor.executor_id}"
-        agent = self.cast.at_peer(effect.peer)
-        if agent is not None:
-            agent.tasks[framework_id, task.task_id] = PretendedTask(
-                task.task_id,
-                framework_id,
-                None if executor is None else executor.executor_id,
-                effect.role,
-                task.resources,
-            )
-            if executor is not None:
-                agent.executors[framework_id, executor.executor_id] = executor
+        self._note_task(effect.peer, framework_id, task, executor, effect.role)
         return text
+
+    def _run_group(self, effect: SendRunTaskGroup) -> str:
+        for task in effect.tasks:
+            self._note_task(effect.peer, effect.framework_id, task, effect.executor, effect.role)
+        tasks = ", ".join(
+            f"{task.task_id} {format_resources(task.resources)}" for task in effect.tasks
+        )
+        new = "new " * effect.launch_executor
+        owner = self.cast.name_of(effect.framework_id)
+        return f"run group of {owner} in {new}executor {effect.executor.executor_id}: {tasks}"
+
+    def _note_task(
+        self,
+        peer: PeerId,
+        framework_id: FrameworkId,
+        task: TaskSpec,
+        executor: ExecutorSpec | None,
+        role: str,
+    ) -> None:
+        """The agent remembers what it was asked to run."""
+        agent = self.cast.at_peer(peer)
+        if agent is None:
+            return
+        executor_id = None if executor is None else executor.executor_id
+        agent.tasks[framework_id, task.task_id] = PretendedTask(
+            task.task_id, framework_id, executor_id, role, task.resources
+        )
+        if executor is not None:
+            agent.executors[framework_id, executor.executor_id] = executor
+
+    def _apply(self, effect: SendApplyOperation, to: str) -> str:
+        name = f"X{len(self.cast.operations)}"
+        self.cast.operations[name] = PretendedOperation(
+            effect.uuid, to, effect.framework_id, effect.operation_id
+        )
+        self.cast.name(effect.uuid.hex(), name)
+        resources = format_resources(asked_for(effect.change))
+        return f"apply {name}: {change_name(effect.change)} {resources}"
 
     def _plain(self, value: object) -> str:
         """An effect or registry operation in words: its name and what it is about."""

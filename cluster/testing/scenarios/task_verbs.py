@@ -1,12 +1,28 @@
 """What is said about tasks and executors, to and fro."""
 
-from cluster.core.master.events import ExecutorExited, ExecutorMessageReceived, StatusUpdateReceived
-from cluster.model.calls import Acknowledge, Kill, MessageExecutor, Reconcile, ShutdownExecutor
+from cluster.core.master.events import (
+    ExecutorExited,
+    ExecutorMessageReceived,
+    OperationStatusReceived,
+    StatusUpdateReceived,
+)
+from cluster.errors import InvalidInput
+from cluster.model.calls import (
+    Acknowledge,
+    AcknowledgeOperation,
+    Kill,
+    MessageExecutor,
+    Reconcile,
+    ReconcileOperations,
+    ShutdownExecutor,
+)
 from cluster.model.ids import AgentId, ExecutorId, TaskId
+from cluster.model.operations import OperationId, OperationState, OperationStatus, OperationUpdate
 from cluster.model.resources import EMPTY
 from cluster.model.task_states import TaskState
 from cluster.model.tasks import StatusUpdate, TaskStatusNote
 from cluster.testing.scenarios.cast import PretendedTask
+from cluster.testing.scenarios.notation import parse_resources
 from cluster.testing.scenarios.play import Play, named
 from cluster.testing.scenarios.words import Words
 
@@ -142,13 +158,73 @@ def executor_exited(play: Play, given: Words) -> None:
     )
 
 
+def operation(play: Play, given: Words) -> None:
+    """An agent says how an operation stands that it was told to apply.
+
+    ``operation X0 FINISHED|FAILED|... [becomes=RESOURCES] [message=word]``; ``becomes``: what a
+    resource provider made
+    """
+    name = given.take("operation")
+    known = play.cast.operations.get(name)
+    if known is None:
+        raise InvalidInput(name, "no agent was told of such an operation")
+    state, becomes = named(OperationState, given.take("state")), given.option("becomes")
+    message = given.option("message") or ""
+    given.end()
+    agent = play.agent(known.agent_name)
+    status = OperationStatus(
+        state,
+        known.operation_id,
+        message,
+        converted=EMPTY if becomes is None else parse_resources(becomes),
+        uuid=f"{name} {state.name}".encode(),
+        agent_id=agent.agent_id,
+    )
+    update = OperationUpdate(play.agent_id(agent.name), known.uuid, status, known.framework_id)
+    play.feed(OperationStatusReceived(agent.peer, update))
+
+
+def ack_operation(play: Play, given: Words) -> None:
+    """A framework takes note of how an operation stands.
+
+    ``ack-operation FRAMEWORK ID STATE``
+    """
+    framework = play.framework(given.take("framework"))
+    operation_id = OperationId(given.take("id"))
+    state = named(OperationState, given.take("state"))
+    given.end()
+    for name, known in play.cast.operations.items():
+        if known.operation_id == operation_id:
+            uuid = f"{name} {state.name}".encode()
+            agent_id = play.agent_id(known.agent_name)
+            return play.call(framework, AcknowledgeOperation(operation_id, uuid, agent_id))
+    raise InvalidInput(operation_id, "no agent was told of such an operation")
+
+
+def reconcile_operations(play: Play, given: Words) -> None:
+    """A framework asks how its operations stand; all of them, or those listed.
+
+    ``reconcile-operations FRAMEWORK [ID[@AGENT] ...]``
+    """
+    framework = play.framework(given.take("framework"))
+    asked: list[tuple[OperationId, AgentId | None]] = []
+    for word in given.take_all():
+        operation_id, at, agent = word.partition("@")
+        asked.append((OperationId(operation_id), play.agent_id(agent) if at else None))
+    given.end()
+    play.call(framework, ReconcileOperations(tuple(asked)))
+
+
 __all__ = [
     "ack",
+    "ack_operation",
     "executor_exited",
     "executor_message",
     "kill",
     "message",
+    "operation",
     "reconcile",
+    "reconcile_operations",
     "shutdown_executor",
     "update",
 ]
