@@ -656,7 +656,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
 
 
-__all__ = ["Master", "main", "published_hostname"]
+__all__ = ["Master", "collect_garbage_rarely", "main", "published_hostname"]
 
 if __name__ == "__main__":
     # Imported under its own name, so that its logger is one of those that the daemon shows.
