@@ -53,6 +53,9 @@ UNITS = {
     "updates: processor time": "µs/update",
     "virtual time: agents": "agents",
     "virtual time: tasks": "tasks",
+    "virtual time: tasks a second": "tasks/s",
+    "virtual time: acknowledgements": "messages",
+    "virtual time: places waiting at the end": "places",
     "virtual time: launch overhead p50": "ms",
     "virtual time: launch overhead p99": "ms",
     "virtual time: launch overhead max": "ms",
@@ -230,7 +233,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--tasks", type=int, default=10, help="running tasks of each")
     parser.add_argument("--frameworks", type=int, default=5, help="whose tasks they are")
     parser.add_argument("--processes", type=int, default=4, help="processes of agents")
-    parser.add_argument("--returns", type=int, default=4, help="times they come back again")
+    parser.add_argument("--returns", type=int, default=3, help="times they come back again")
     parser.add_argument("--updating_agents", type=int, default=100, help="agents sending updates")
     parser.add_argument("--updates", type=int, default=20_000, help="status updates")
     parser.add_argument("--in_flight", type=int, default=256, help="of them at a time")

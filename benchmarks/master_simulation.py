@@ -16,7 +16,7 @@ decide takes no time::
 
 Every framework takes as many of its tasks as fit into an offer. The overhead is measured at the
 agent: from the end of a task to the start of the one that follows it in the same place. It holds
-four times ``NETWORK_S``, the waiting and the work.
+four times ``NETWORK_S`` (update, offer, ACCEPT, launch), the waiting and the work.
 """
 
 from __future__ import annotations
@@ -307,6 +307,10 @@ class Simulation:
         framework = self._frameworks[peer]
         assert isinstance(payload, Acknowledge)
         self._to_master(CallReceived(peer, framework.framework_id, payload))
+
+    def check(self) -> None:
+        """Raise ``InvariantBroken`` when the books of the master contradict themselves."""
+        self._core.check_invariants()
 
     def waiting_places(self) -> int:
         """Places whose last task has ended and where no other runs yet."""
