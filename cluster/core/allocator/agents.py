@@ -41,6 +41,7 @@ class AgentBook:
         "is_active",
         "is_listed",
         "kind",
+        "offers",
         "total",
         "traits",
         "unavailability",
@@ -58,6 +59,8 @@ class AgentBook:
         self.total = total
         self.free = total
         self.booked: dict[Client, Resources] = {}
+        self.offers: dict[Client, Resources] = {}
+        """The last offer to each client that held something here already."""
         self.is_active = True
         self.is_listed = True
         self.unavailability: Unavailability | None = None
@@ -127,6 +130,8 @@ class AgentBook:
             self.booked[client] = left
         else:
             self.booked.pop(client, None)
+            if self.offers:
+                self.offers.pop(client, None)
         if self._is_overcommitted:
             self._recount()
         elif self.booked:

@@ -8,9 +8,15 @@ Filters are kept by agent, because a run visits agents: there, a client has one 
 followed by its older ones that it does not cover. There may be millions, so equal ones are one
 object, and the calendar has one entry for all that a client refused at once.
 
-Source: allocator.md §4.
+A refusal of a whole offer does not just end: for a while it still says that its client had its turn
+on the agent, and others come before it (``defers``), until it is offered the agent again
+(``turn_given``). Otherwise a few needy frameworks that refuse for a short time would be asked again
+and again, and those behind them never.
+
+Source: allocator.md §4; for turns §10 (starvation).
 """
 
+import math
 from collections.abc import Iterator
 from heapq import heapify, heappop, heappush
 from typing import Final
@@ -24,6 +30,9 @@ REFUSE_S_DEFAULT: Final = 5.0
 REFUSE_S_MAX: Final = 365 * 86400.0
 FILTERS_PER_CLIENT_AND_AGENT_MAX: Final = 16
 """Differing refusals that are remembered for one agent; beyond, the oldest gives way."""
+
+TURN_KEPT_S: Final = 600.0
+"""How long after its end a refused offer lets others come first, at most."""
 
 # Outdated plans are dropped when they outnumber the filters by this many.
 _PLANS_SLACK = 64
@@ -41,15 +50,24 @@ def refusal_s(refuse_s: float) -> float:
 class Refusal:
     """One filter, and the client's older ones on that agent. Never changed: it may be shared.
 
-    ``resources`` are in unallocated form; it holds while now < ``until_s``.
+    ``resources`` are in unallocated form; it holds while now < ``until_s``. ``is_turn``: a whole
+    offer was refused, after which others come first.
     """
 
-    __slots__ = ("older", "resources", "until_s")
+    __slots__ = ("is_turn", "older", "resources", "until_s")
 
-    def __init__(self, resources: Resources, until_s: float, older: "Refusal | None") -> None:
+    def __init__(
+        self,
+        resources: Resources,
+        until_s: float,
+        older: "Refusal | None",
+        *,
+        is_turn: bool = False,
+    ) -> None:
         self.resources = resources
         self.until_s = until_s
         self.older = older
+        self.is_turn = is_turn
 
     def __iter__(self) -> "Iterator[Refusal]":
         refusal: Refusal | None = self
@@ -65,6 +83,15 @@ class Refusal:
                 return True
             refusal = refusal.older
         return False
+
+    def defers(self, offer: Resources, now_s: float) -> float | None:
+        """When the client's last turn with such an offer ended; None when it has had none."""
+        turns = [
+            refusal.until_s
+            for refusal in self
+            if refusal.is_turn and refusal.until_s <= now_s and refusal.resources.contains(offer)
+        ]
+        return max(turns, default=None)
 
 
 Refusals = dict[Client, Refusal]
@@ -82,6 +109,10 @@ class RefusalFilters:
         self._count = 0
         self._calendar: list[_Plan] = []
         """A heap of plans; entries of a plan whose filter is gone or replaced mean nothing."""
+        self._turns: list[_Plan] = []
+        """The same for what has ended and is kept as a turn: when that is forgotten."""
+        self._ended_s = -math.inf
+        """Until when ended filters were dropped."""
         self._planned = 0
         """Entries of all plans together."""
         self._last_plan: _Plan | None = None
@@ -90,7 +121,13 @@ class RefusalFilters:
         self._bundles: dict[Resources, Resources] = {}
 
     def install(
-        self, agent_id: AgentId, client: Client, resources: Resources, until_s: float
+        self,
+        agent_id: AgentId,
+        client: Client,
+        resources: Resources,
+        until_s: float,
+        *,
+        is_turn: bool = False,
     ) -> None:
         """Remember a refusal; earlier ones that it makes pointless are dropped."""
         refusals = self._agents.get(agent_id)
@@ -98,7 +135,7 @@ class RefusalFilters:
             refusals = self._agents[agent_id] = {}
         found = refusals.get(client)
         if found is None:
-            refusals[client] = self._refusal(resources, until_s)
+            refusals[client] = self._refusal(resources, until_s, is_turn=is_turn)
             self._count += 1
         else:
             kept = [
@@ -108,20 +145,23 @@ class RefusalFilters:
             ]
             kept = kept[: FILTERS_PER_CLIENT_AND_AGENT_MAX - 1]
             self._count += 1 + len(kept) - _length(found)
-            newest = Refusal(resources, until_s, _chain(kept))
-            refusals[client] = newest if kept else self._refusal(resources, until_s)
+            refusals[client] = (
+                Refusal(resources, until_s, _chain(kept), is_turn=is_turn)
+                if kept
+                else self._refusal(resources, until_s, is_turn=is_turn)
+            )
         self._plan(agent_id, client, until_s)
 
-    def _refusal(self, resources: Resources, until_s: float) -> Refusal:
+    def _refusal(self, resources: Resources, until_s: float, *, is_turn: bool) -> Refusal:
         """The last one made if it is equal, as when many like agents are refused at once."""
         last = self._last
-        if last is not None and last.until_s == until_s:
+        if last is not None and last.until_s == until_s and last.is_turn == is_turn:
             if last.resources is resources or last.resources == resources:
                 return last
         if len(self._bundles) >= _BUNDLES_MAX:
             self._bundles = {}
         resources = self._bundles.setdefault(resources, resources)
-        self._last = Refusal(resources, until_s, None)
+        self._last = Refusal(resources, until_s, None, is_turn=is_turn)
         return self._last
 
     def on_agent(self, agent_id: AgentId) -> Refusals | None:
@@ -131,12 +171,28 @@ class RefusalFilters:
     def end_expired(self, now_s: float) -> list[tuple[AgentId, Client]]:
         """Drop filters that ended by now; returns whose they were, earliest end first."""
         woken = []
+        self._ended_s = now_s
         while self._calendar and self._calendar[0][0] <= now_s:
-            _, _, client, agent_ids = self._pop_plan()
+            until_s, number, client, agent_ids = self._pop_plan()
+            has_turns = False
             for agent_id in agent_ids:
-                if self._drop_expired(agent_id, client, now_s):
+                ended, is_turn = self._drop_expired(agent_id, client, now_s)
+                has_turns = has_turns or is_turn
+                if ended:
                     woken.append((agent_id, client))
+            if has_turns:
+                heappush(self._turns, (until_s + TURN_KEPT_S, number, client, agent_ids))
+        while self._turns and self._turns[0][0] <= now_s:
+            _, _, client, agent_ids = heappop(self._turns)
+            for agent_id in agent_ids:
+                self._drop_expired(agent_id, client, now_s, keeps_turns_since_s=now_s - TURN_KEPT_S)
         return woken
+
+    def turn_given(self, agent_id: AgentId, client: Client, now_s: float) -> None:
+        """The client is offered the agent: what it refused there and has ended is forgotten."""
+        refusals = self._agents.get(agent_id)
+        if refusals is not None and client in refusals:
+            self._drop_expired(agent_id, client, now_s, keeps_turns_since_s=now_s)
 
     @property
     def next_end_s(self) -> float | None:
@@ -176,31 +232,44 @@ class RefusalFilters:
                 for refusal in found:
                     yield agent_id, client, refusal
 
-    def _drop_expired(self, agent_id: AgentId, client: Client, now_s: float) -> bool:
-        """Whether any of a client's refusals on an agent had ended."""
+    def _drop_expired(
+        self,
+        agent_id: AgentId,
+        client: Client,
+        now_s: float,
+        *,
+        keeps_turns_since_s: float | None = None,
+    ) -> tuple[bool, bool]:
+        """Drop a client's refusals on an agent that ended, but for its turns.
+
+        Args:
+            keeps_turns_since_s: turns that ended by then are dropped too.
+
+        Returns:
+            Whether any had ended, and whether any of these is kept as a turn.
+        """
         refusals = self._agents.get(agent_id)
         found = None if refusals is None else refusals.get(client)
         if refusals is None or found is None:
-            return False
-        if found.older is None:
-            if found.until_s > now_s:
-                return False
-            kept = []
-            ended = 1
-        else:
-            kept = [refusal for refusal in found if refusal.until_s > now_s]
-            ended = _length(found) - len(kept)
-            if not ended:
-                return False
-        self._count -= ended
-        left = _chain(kept)
-        if left is not None:
-            refusals[client] = left
-        else:
-            del refusals[client]
-            if not refusals:
-                del self._agents[agent_id]
-        return True
+            return False, False
+        ended = [refusal for refusal in found if refusal.until_s <= now_s]
+        if not ended:
+            return False, False
+        forgotten_s = -math.inf if keeps_turns_since_s is None else keeps_turns_since_s
+        turns = [r for r in ended if r.is_turn and r.until_s > forgotten_s]
+        if len(turns) < len(ended):
+            kept = [
+                r for r in found if r.until_s > now_s or (r.is_turn and r.until_s > forgotten_s)
+            ]
+            self._count -= len(ended) - len(turns)
+            left = _chain(kept)
+            if left is not None:
+                refusals[client] = left
+            else:
+                del refusals[client]
+                if not refusals:
+                    del self._agents[agent_id]
+        return True, bool(turns)
 
     # Calendar -----------------------------------------------------------------------------------
 
@@ -231,6 +300,8 @@ class RefusalFilters:
             return
         plans: dict[tuple[Client, float], _Plan] = {}
         for agent_id, client, refusal in self:
+            if refusal.until_s <= self._ended_s:
+                continue
             key = (client, refusal.until_s)
             plan = plans.get(key)
             if plan is None:
@@ -239,7 +310,7 @@ class RefusalFilters:
             plan[3].append(agent_id)
         self._calendar = list(plans.values())
         heapify(self._calendar)
-        self._planned = self._count
+        self._planned = sum(len(plan[3]) for plan in self._calendar)
         self._last_plan = None
 
     def check_invariants(self) -> None:
@@ -249,10 +320,16 @@ class RefusalFilters:
             for until_s, _, client, agent_ids in self._calendar
             for agent_id in agent_ids
         }
+        turns = {
+            (agent_id, client, forgotten_s - TURN_KEPT_S)
+            for forgotten_s, _, client, agent_ids in self._turns
+            for agent_id in agent_ids
+        }
         count = 0
         for agent_id, client, refusal in self:
             count += 1
-            if (agent_id, client, refusal.until_s) not in planned:
+            is_turn = refusal.is_turn and refusal.until_s <= self._ended_s
+            if (agent_id, client, refusal.until_s) not in (turns if is_turn else planned):
                 raise InvariantBroken(f"agent {agent_id} has a filter that ends unnoticed")
         if count != self._count:
             raise InvariantBroken(f"{count} filters are counted as {self._count}")
@@ -271,7 +348,10 @@ def _chain(refusals: list[Refusal]) -> Refusal | None:
     chain: Refusal | None = None
     for refusal in reversed(refusals):
         is_same = refusal.older is chain
-        chain = refusal if is_same else Refusal(refusal.resources, refusal.until_s, chain)
+        if is_same:
+            chain = refusal
+        else:
+            chain = Refusal(refusal.resources, refusal.until_s, chain, is_turn=refusal.is_turn)
     return chain
 
 
@@ -279,6 +359,7 @@ __all__ = [
     "FILTERS_PER_CLIENT_AND_AGENT_MAX",
     "REFUSE_S_DEFAULT",
     "REFUSE_S_MAX",
+    "TURN_KEPT_S",
     "Refusal",
     "RefusalFilters",
     "Refusals",
