@@ -56,6 +56,7 @@ class AgentBook:
         master_domain: FaultDomain | None = None,
     ) -> None:
         self.agent_id = agent_id
+        total.prepare()
         self.total = total
         self.free = total
         self.booked: dict[Client, Resources] = {}
@@ -188,6 +189,7 @@ class AgentBook:
         in_use = self.in_use
         self._is_overcommitted = not self.total.contains(in_use)
         self.free = self.total.minus_up_to(in_use)
+        self.total.prepare()
         self.kind = self._kind()
 
     # Invariants ---------------------------------------------------------------------------------

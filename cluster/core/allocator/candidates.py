@@ -29,8 +29,6 @@ class Candidates:
         self.returned: dict[AgentId, None] = {}
         self.withheld: dict[AgentId, None] = {}
         self._room_before: Room = {}
-        self._has_grown = False
-        """Whether a run found more room than the one before it, and left withheld agents alone."""
 
     def __bool__(self) -> bool:
         return bool(self.changed or self.fresh or self.awake)
@@ -48,20 +46,14 @@ class Candidates:
         """Look at everything again that was kept back."""
         self.changed.update(self.withheld)
         self.withheld.clear()
-        self._has_grown = False
+        self._room_before.clear()
 
     def release_if_grown(self, room: Room) -> None:
-        """Look again at what was kept back if any room has grown since then."""
-        if self._has_grown or self._is_larger(room):
-            self.release_withheld()
-
-    def _is_larger(self, room: Room) -> bool:
-        """Whether any room is larger than after the last run."""
+        """Look again at what was kept back if any room is larger than when it was."""
         for key, before in self._room_before.items():
-            now = room.get(key)
-            if now is None or now > before:
-                return True
-        return False
+            if key not in room or room[key] > before:
+                self.release_withheld()
+                return
 
     def begin_run(self, room: Room) -> None:
         """When all agents are visited for somebody fresh, nothing has to wait for the interval."""
@@ -69,11 +61,14 @@ class Candidates:
             self.end_interval()
             if self.withheld:
                 self.release_if_grown(room)
-        elif self.withheld and not self._has_grown:
-            self._has_grown = self._is_larger(room)
 
     def finish_run(self, room: Room) -> None:
-        """Remember what room the run left; what happens from now on is for the next."""
+        """Remember what room the run left; what happens from now on is for the next.
+
+        What is still withheld from earlier runs may have seen less room than there is now.
+        """
+        for key, before in self._room_before.items():
+            room[key] = min(before, room.get(key, before))
         self._room_before = room
         self.changed = {}
         self.fresh = {}
