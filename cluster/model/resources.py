@@ -12,11 +12,12 @@ Source: agent.md §1.1 (text), messages.md §5.1 (fields) and §7 (fixed point),
 """
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from functools import lru_cache
 from typing import Final
+from weakref import WeakValueDictionary
 
 from cluster.errors import ClusterError, InvalidInput
 from cluster.model.roles import ANY_ROLE, check_role, may_use_reservation
@@ -47,9 +48,8 @@ WELL_KNOWN_TYPES: Mapping[str, ValueType] = {
 }
 """Names whose type Mesos fixes; any other name may carry any type."""
 
-# Few identities are in use at a time. Remembering them makes equal ones the same object, with which
-# maps compare without looking inside; a forgotten one costs time, not correctness.
-_IDENTITY_CACHE_MAX = 8192
+# Marking an identity with a role is remembered for so many; a forgotten one costs time only.
+_MARKED_CACHE_MAX = 8192
 
 _ENTRY_NAME = re.compile(r"([^():]+)(?:\(([^():]*)\))?")
 
@@ -151,14 +151,29 @@ class Marks:
     REVOCABLE: Final = 4
     SHARED: Final = 8
     ALLOCATED: Final = 16
+    UNRESERVED: Final = 32
 
 
-@dataclass(frozen=True, slots=True)
-class ResourceIdentity:
-    """What two amounts must share to be added.
+class _OneOfEach(type):
+    """Makes a class give back the living instance that equals the one asked for, if there is one.
+
+    Every bundle is a map by identity. With one object for equal ones, hashing and comparing are
+    Python's own for objects and cost next to nothing; computed from nine fields they were most of
+    what an allocation run did.
+    """
+
+    def __call__(cls, *args: object, **kwargs: object) -> object:
+        made = super().__call__(*args, **kwargs)
+        assert isinstance(made, ResourceIdentity)
+        return _IDENTITIES.setdefault(made.parts(), made)
+
+
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
+class ResourceIdentity(metaclass=_OneOfEach):
+    """What two amounts must share to be added. There is one object for equal identities.
 
     ``reservations`` is the stack, most refined last; empty means unreserved. ``whole`` is the size
-    of an entry without parts and None for everything else. Hash and marks are computed once.
+    of an entry without parts and None for everything else. Marks are computed once.
     """
 
     name: str
@@ -170,14 +185,23 @@ class ResourceIdentity:
     provider_id: str | None = None
     allocation_role: str | None = None
     whole: Amount | None = None
-    _hash: int = field(init=False, repr=False, compare=False)
     marks: int = field(init=False, repr=False, compare=False)
     _twin: "ResourceIdentity | None" = field(init=False, repr=False, compare=False)
     """The same with another allocation role, asked for last: marking and unmarking come in turns.
     Where every agent has identities of its own, no cache could hold them all."""
 
     def __post_init__(self) -> None:
-        parts = (
+        marks = Marks.RESERVED if self.reservations else Marks.UNRESERVED
+        marks |= Marks.REFINED if len(self.reservations) > 1 else 0
+        marks |= Marks.REVOCABLE if self.is_revocable else 0
+        marks |= Marks.SHARED if self.is_shared else 0
+        marks |= Marks.ALLOCATED if self.allocation_role is not None else 0
+        object.__setattr__(self, "marks", marks)
+        object.__setattr__(self, "_twin", None)
+
+    def parts(self) -> tuple[Hashable, ...]:
+        """The fields, which tell it from every other."""
+        return (
             self.name,
             self.type,
             self.reservations,
@@ -188,22 +212,23 @@ class ResourceIdentity:
             self.allocation_role,
             self.whole,
         )
-        marks = Marks.RESERVED if self.reservations else 0
-        marks |= Marks.REFINED if len(self.reservations) > 1 else 0
-        marks |= Marks.REVOCABLE if self.is_revocable else 0
-        marks |= Marks.SHARED if self.is_shared else 0
-        marks |= Marks.ALLOCATED if self.allocation_role is not None else 0
-        object.__setattr__(self, "_hash", hash(parts))
-        object.__setattr__(self, "marks", marks)
-        object.__setattr__(self, "_twin", None)
 
-    def __hash__(self) -> int:
-        return self._hash
+    def __copy__(self) -> "ResourceIdentity":
+        return self
+
+    def __deepcopy__(self, memo: object) -> "ResourceIdentity":
+        return self
+
+    def __reduce__(self) -> tuple[object, tuple[Hashable, ...]]:
+        return ResourceIdentity, self.parts()
 
     @property
     def reserved_for(self) -> str | None:
         """Role of the most refined reservation; None when unreserved."""
         return self.reservations[-1].role if self.reservations else None
+
+
+_IDENTITIES: WeakValueDictionary[tuple[Hashable, ...], ResourceIdentity] = WeakValueDictionary()
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,9 +294,9 @@ class Resources:
         "_hash",
         "_marks",
         "_open_quantities",
+        "_parts",
         "_quantities",
         "_reserved_roles",
-        "_unreserved",
     )
 
     _amounts: dict[ResourceIdentity, Amount]
@@ -282,7 +307,7 @@ class Resources:
     _open_quantities: Mapping[str, int] | None
     _quantities: dict[str, int] | None
     _reserved_roles: tuple[str, ...] | None
-    _unreserved: "Resources | None"
+    _parts: "dict[str | None, Resources] | None"
 
     def __init__(self, entries: Iterable[Resource] = ()) -> None:
         amounts: dict[ResourceIdentity, Amount] = {}
@@ -306,7 +331,7 @@ class Resources:
         self._open_quantities = None
         self._quantities = None
         self._reserved_roles = None
-        self._unreserved = None
+        self._parts = None
 
     @classmethod
     def sum_of(cls, bundles: Iterable["Resources"]) -> "Resources":
@@ -365,6 +390,8 @@ class Resources:
             return self
         if self is other:
             return EMPTY
+        if self._parts is not None and any(other is part for part in self._parts.values()):
+            return self._joined([part for part in self._parts.values() if part is not other])
         amounts = dict(self._amounts)
         for identity, amount in other._amounts.items():
             mine = amounts.get(identity)
@@ -425,6 +452,9 @@ class Resources:
         The map is computed once and shared: treat it as read-only.
         """
         if self._quantities is None:
+            if self._parts is not None:
+                self._quantities = _sum_of_quantities(p.quantities() for p in self._parts.values())
+                return self._quantities
             totals: dict[str, int] = {}
             for identity, amount in self._amounts.items():
                 if identity.type is ValueType.SCALAR:
@@ -450,13 +480,16 @@ class Resources:
         """Scalar totals of what is reserved: role to name to thousandths."""
         if not self.marks & Marks.RESERVED:
             return {}
-        by_role: dict[str, dict[str, int]] = {}
-        for identity, amount in self._amounts.items():
-            if identity.reservations and identity.type is ValueType.SCALAR:
-                totals = by_role.setdefault(identity.reservations[-1].role, {})
-                milli = _scalar_milli(identity, amount)
-                totals[identity.name] = totals.get(identity.name, 0) + milli
-        return by_role
+        return {role: part.quantities() for role, part in self._split().items() if role is not None}
+
+    def prepare(self) -> None:
+        """Compute now what an allocation run would ask for; it is kept anyway once computed."""
+        if self.marks & Marks.RESERVED:
+            for part in self._split().values():
+                _ = part.marks
+                part.quantities()
+        self.reserved_roles()
+        self.quantities()
 
     def scalar_milli(self, name: str) -> int:
         """Total of one scalar in thousandths; 0 when absent."""
@@ -506,14 +539,36 @@ class Resources:
         return self._base
 
     def unreserved(self) -> "Resources":
-        if self._unreserved is None:
-            if not self.marks & Marks.RESERVED:
-                return self
-            amounts = self._amounts
-            self._unreserved = Resources._of(
-                {k: v for k, v in amounts.items() if not k.marks & Marks.RESERVED}
-            )
-        return self._unreserved
+        if not self.marks & Marks.RESERVED:
+            return self
+        return self._split()[None] if self.marks & Marks.UNRESERVED else EMPTY
+
+    def _split(self) -> "dict[str | None, Resources]":
+        """The bundle taken apart by the role that entries are reserved for; computed once."""
+        if self._parts is None:
+            amounts: dict[str | None, dict[ResourceIdentity, Amount]] = {}
+            for identity, amount in self._amounts.items():
+                stack = identity.reservations
+                role = stack[-1].role if stack else None
+                part = amounts.get(role)
+                if part is None:
+                    part = amounts[role] = {}
+                part[identity] = amount
+            self._parts = {}
+            for role, part in amounts.items():
+                resources = self._parts[role] = Resources._of(part)
+                resources._reserved_roles = () if role is None else (role,)
+        return self._parts
+
+    @classmethod
+    def _joined(cls, parts: "list[Resources]") -> "Resources":
+        """Some of the parts of a split."""
+        if len(parts) < 2:
+            return parts[0] if parts else EMPTY
+        amounts: dict[ResourceIdentity, Amount] = {}
+        for part in parts:
+            amounts.update(part._amounts)
+        return cls._of(amounts)
 
     def unshared(self) -> "Resources":
         """What only one can have at a time."""
@@ -554,29 +609,28 @@ class Resources:
 
     def reserved_to(self, role: str) -> "Resources":
         """Entries reserved for exactly this role."""
-        return self.where(lambda identity: identity.reserved_for == role)
+        if self.reserved_roles() == (role,) and not self.marks & Marks.UNRESERVED:
+            return self
+        return self._split().get(role, EMPTY) if self.marks & Marks.RESERVED else EMPTY
 
     def reserved_roles(self) -> tuple[str, ...]:
         """Roles for which something is reserved, sorted."""
         if self._reserved_roles is None:
-            if self.marks & Marks.RESERVED:
-                roles = {i.reservations[-1].role for i in self._amounts if i.reservations}
-                self._reserved_roles = tuple(sorted(roles))
-            else:
-                self._reserved_roles = ()
+            roles = self._split() if self.marks & Marks.RESERVED else ()
+            self._reserved_roles = tuple(sorted(role for role in roles if role is not None))
         return self._reserved_roles
 
     def usable_by(self, role: str) -> "Resources":
         """What a framework in ``role`` may be offered: unreserved, or reserved at or above it."""
-        reserved_roles = self.reserved_roles()
-        if not reserved_roles:
+        if not self.marks & Marks.RESERVED:
             return self
-        usable = {r for r in reserved_roles if may_use_reservation(role, r)}
+        usable = [r for r in self.reserved_roles() if may_use_reservation(role, r)]
+        if len(usable) == len(self.reserved_roles()):
+            return self
         if not usable:
             return self.unreserved()
-        if len(usable) == len(reserved_roles):
-            return self
-        return self.where(lambda identity: identity.reserved_for in (None, *usable))
+        parts = self._split()
+        return self._joined([parts[r] for r in parts if r is None or r in usable])
 
     def _reallocated(self, role: str | None) -> "Resources":
         amounts: dict[ResourceIdentity, Amount] = {}
@@ -645,14 +699,8 @@ def _keyed(entry: Resource) -> tuple[ResourceIdentity, Amount]:
     """Identity and amount under which an entry is kept: see ``whole`` in the module text."""
     identity = entry.identity
     if identity.is_shared or (identity.disk is not None and identity.disk.is_indivisible):
-        return _shared(replace(identity, whole=entry.value)), entry.copies
-    return _shared(identity), entry.value
-
-
-@lru_cache(maxsize=_IDENTITY_CACHE_MAX)
-def _shared(identity: ResourceIdentity) -> ResourceIdentity:
-    """The first identity seen that equals this one."""
-    return identity
+        return replace(identity, whole=entry.value), entry.copies
+    return identity, entry.value
 
 
 def _accumulate(
@@ -660,6 +708,14 @@ def _accumulate(
 ) -> None:
     mine = amounts.get(identity)
     amounts[identity] = amount if mine is None else _sum(mine, amount)
+
+
+def _sum_of_quantities(several: Iterable[Mapping[str, int]]) -> dict[str, int]:
+    totals: dict[str, int] = {}
+    for quantities in several:
+        for name, milli in quantities.items():
+            totals[name] = totals.get(name, 0) + milli
+    return totals
 
 
 def _sum_of(amounts: list[Amount]) -> Amount:
@@ -734,9 +790,9 @@ def _with_allocation_role(identity: ResourceIdentity, role: str | None) -> Resou
     return found
 
 
-@lru_cache(maxsize=_IDENTITY_CACHE_MAX)
+@lru_cache(maxsize=_MARKED_CACHE_MAX)
 def _marked(identity: ResourceIdentity, role: str | None) -> ResourceIdentity:
-    return _shared(replace(identity, allocation_role=role))
+    return replace(identity, allocation_role=role)
 
 
 def _is_open(identity: ResourceIdentity) -> bool:

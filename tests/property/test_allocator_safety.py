@@ -11,7 +11,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 import hypothesis.strategies as st
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 
 from cluster.core.allocator import (
     AgentActivated,
@@ -371,6 +371,7 @@ class World:
 
 
 @settings(max_examples=25, deadline=None)
+@example(seed=332, sorter="drf")  # a guarantee grew between two runs and was forgotten
 @given(seed=st.integers(0, 2**32 - 1), sorter=st.sampled_from(sorted(SORTERS)))
 def test_what_must_never_happen(seed, sorter):
     World(seed, sorter).live(EVENTS)

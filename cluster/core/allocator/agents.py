@@ -41,6 +41,7 @@ class AgentBook:
         "is_active",
         "is_listed",
         "kind",
+        "offers",
         "total",
         "traits",
         "unavailability",
@@ -55,9 +56,12 @@ class AgentBook:
         master_domain: FaultDomain | None = None,
     ) -> None:
         self.agent_id = agent_id
+        total.prepare()
         self.total = total
         self.free = total
         self.booked: dict[Client, Resources] = {}
+        self.offers: dict[Client, Resources] = {}
+        """The last offer to each client that held something here already."""
         self.is_active = True
         self.is_listed = True
         self.unavailability: Unavailability | None = None
@@ -127,6 +131,8 @@ class AgentBook:
             self.booked[client] = left
         else:
             self.booked.pop(client, None)
+            if self.offers:
+                self.offers.pop(client, None)
         if self._is_overcommitted:
             self._recount()
         elif self.booked:
@@ -183,6 +189,7 @@ class AgentBook:
         in_use = self.in_use
         self._is_overcommitted = not self.total.contains(in_use)
         self.free = self.total.minus_up_to(in_use)
+        self.total.prepare()
         self.kind = self._kind()
 
     # Invariants ---------------------------------------------------------------------------------

@@ -286,9 +286,11 @@ class HierarchicalAllocator:
         if agent is None or not resources:
             return
         client = self._holder(event.framework_id, event.role)
+        is_whole = agent.offers.get(client) == resources
         self._books.release(agent, client, resources)
         if event.refuse_s is not None:
-            self._install_filter(agent, client, resources, event.refuse_s, now_s)
+            is_turn = is_whole or client not in agent.booked
+            self._install_filter(agent, client, resources, event.refuse_s, now_s, is_turn=is_turn)
         candidates = self._candidates
         is_now = self._options.allocate_on_recovery
         (candidates.changed if is_now else candidates.returned)[agent.agent_id] = None
@@ -304,15 +306,20 @@ class HierarchicalAllocator:
         resources: Resources,
         refuse_s: float,
         now_s: float,
+        *,
+        is_turn: bool,
     ) -> None:
+        """``is_turn``: the client gives back all that it was offered, so others come first."""
         if client.framework is None:
             return
-        if refuse_s == 0 and not self._options.allocate_on_recovery:
-            return
+        if not self._options.allocate_on_recovery:
+            if refuse_s == 0:
+                return
+            is_turn = False
         if resources == agent.free:
             resources = agent.free
         until_s = now_s + self._refusal_s(refuse_s)
-        self._filters.install(agent.agent_id, client, resources, until_s)
+        self._filters.install(agent.agent_id, client, resources, until_s, is_turn=is_turn)
 
     def _refusal_s(self, refuse_s: float) -> float:
         return max(self._options.allocation_interval_s, refusal_s(refuse_s))

@@ -46,12 +46,12 @@ class Candidates:
         """Look at everything again that was kept back."""
         self.changed.update(self.withheld)
         self.withheld.clear()
+        self._room_before.clear()
 
     def release_if_grown(self, room: Room) -> None:
-        """Look again at what was kept back if any room is larger than after the last run."""
+        """Look again at what was kept back if any room is larger than when it was."""
         for key, before in self._room_before.items():
-            now = room.get(key)
-            if now is None or now > before:
+            if key not in room or room[key] > before:
                 self.release_withheld()
                 return
 
@@ -63,7 +63,12 @@ class Candidates:
                 self.release_if_grown(room)
 
     def finish_run(self, room: Room) -> None:
-        """Remember what room the run left; what happens from now on is for the next."""
+        """Remember what room the run left; what happens from now on is for the next.
+
+        What is still withheld from earlier runs may have seen less room than there is now.
+        """
+        for key, before in self._room_before.items():
+            room[key] = min(before, room.get(key, before))
         self._room_before = room
         self.changed = {}
         self.fresh = {}

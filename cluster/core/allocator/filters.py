@@ -8,11 +8,17 @@ Filters are kept by agent, because a run visits agents: there, a client has one 
 followed by its older ones that it does not cover. There may be millions, so equal ones are one
 object, and the calendar has one entry for all that a client refused at once.
 
-Source: allocator.md §4.
+A refusal of a whole offer does not just end: for a while it still says that its client had its turn
+on the agent, and others come before it (``defers``), until it is offered the agent again
+(``turn_given``). Otherwise a few needy frameworks that refuse for a short time would be asked again
+and again, and those behind them never.
+
+Source: allocator.md §4; for turns §10 (starvation).
 """
 
+import math
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from heapq import heapify, heappop, heappush
 from typing import Final
 
@@ -25,6 +31,9 @@ REFUSE_S_DEFAULT: Final = 5.0
 REFUSE_S_MAX: Final = 365 * 86400.0
 FILTERS_PER_CLIENT_AND_AGENT_MAX: Final = 16
 """Differing refusals that are remembered for one agent; beyond, the oldest gives way."""
+
+TURN_KEPT_S: Final = 600.0
+"""How long after its end a refused offer lets others come first, at most."""
 
 # Outdated plans are dropped when they outnumber the filters by this many.
 _PLANS_SLACK = 64
@@ -42,15 +51,24 @@ def refusal_s(refuse_s: float) -> float:
 class Refusal:
     """One filter, and the client's older ones on that agent. Never changed: it may be shared.
 
-    ``resources`` are in unallocated form; it holds while now < ``until_s``.
+    ``resources`` are in unallocated form; it holds while now < ``until_s``. ``is_turn``: a whole
+    offer was refused, after which others come first.
     """
 
-    __slots__ = ("older", "resources", "until_s")
+    __slots__ = ("is_turn", "older", "resources", "until_s")
 
-    def __init__(self, resources: Resources, until_s: float, older: "Refusal | None") -> None:
+    def __init__(
+        self,
+        resources: Resources,
+        until_s: float,
+        older: "Refusal | None",
+        *,
+        is_turn: bool = False,
+    ) -> None:
         self.resources = resources
         self.until_s = until_s
         self.older = older
+        self.is_turn = is_turn
 
     def __iter__(self) -> "Iterator[Refusal]":
         refusal: Refusal | None = self
@@ -66,6 +84,15 @@ class Refusal:
                 return True
             refusal = refusal.older
         return False
+
+    def defers(self, offer: Resources, now_s: float) -> float | None:
+        """When the client's last turn with such an offer ended; None when it has had none."""
+        turns = [
+            refusal.until_s
+            for refusal in self
+            if refusal.is_turn and refusal.until_s <= now_s and refusal.resources.contains(offer)
+        ]
+        return max(turns, default=None)
 
 
 Refusals = dict[Client, Refusal]
@@ -84,6 +111,10 @@ class RefusalFilters:
         self._by_role: Counter[str] = Counter()
         self._calendar: list[_Plan] = []
         """A heap of plans; entries of a plan whose filter is gone or replaced mean nothing."""
+        self._turns: list[_Plan] = []
+        """The same for what has ended and is kept as a turn: when that is forgotten."""
+        self._ended_s = -math.inf
+        """Until when ended filters were dropped."""
         self._planned = 0
         """Entries of all plans together."""
         self._last_plan: _Plan | None = None
@@ -92,7 +123,13 @@ class RefusalFilters:
         self._bundles: dict[Resources, Resources] = {}
 
     def install(
-        self, agent_id: AgentId, client: Client, resources: Resources, until_s: float
+        self,
+        agent_id: AgentId,
+        client: Client,
+        resources: Resources,
+        until_s: float,
+        *,
+        is_turn: bool = False,
     ) -> None:
         """Remember a refusal; earlier ones that it makes pointless are dropped."""
         refusals = self._agents.get(agent_id)
@@ -100,9 +137,8 @@ class RefusalFilters:
             refusals = self._agents[agent_id] = {}
         found = refusals.get(client)
         if found is None:
-            refusals[client] = self._refusal(resources, until_s)
-            self._count += 1
-            self._by_role[client.role] += 1
+            refusals[client] = self._refusal(resources, until_s, is_turn=is_turn)
+            self._count_new(client)
         else:
             kept = [
                 old
@@ -110,21 +146,25 @@ class RefusalFilters:
                 if old.until_s > until_s or not resources.contains(old.resources)
             ]
             kept = kept[: FILTERS_PER_CLIENT_AND_AGENT_MAX - 1]
-            self._uncount(client, _length(found) - len(kept) - 1)
-            newest = Refusal(resources, until_s, _chain(kept))
-            refusals[client] = newest if kept else self._refusal(resources, until_s)
+            self._uncount(client, [old for old in found if old not in kept])
+            self._count_new(client)
+            refusals[client] = (
+                Refusal(resources, until_s, _chain(kept), is_turn=is_turn)
+                if kept
+                else self._refusal(resources, until_s, is_turn=is_turn)
+            )
         self._plan(agent_id, client, until_s)
 
-    def _refusal(self, resources: Resources, until_s: float) -> Refusal:
+    def _refusal(self, resources: Resources, until_s: float, *, is_turn: bool) -> Refusal:
         """The last one made if it is equal, as when many like agents are refused at once."""
         last = self._last
-        if last is not None and last.until_s == until_s:
+        if last is not None and last.until_s == until_s and last.is_turn == is_turn:
             if last.resources is resources or last.resources == resources:
                 return last
         if len(self._bundles) >= _BUNDLES_MAX:
             self._bundles = {}
         resources = self._bundles.setdefault(resources, resources)
-        self._last = Refusal(resources, until_s, None)
+        self._last = Refusal(resources, until_s, None, is_turn=is_turn)
         return self._last
 
     def on_agent(self, agent_id: AgentId) -> Refusals | None:
@@ -134,12 +174,34 @@ class RefusalFilters:
     def end_expired(self, now_s: float) -> list[tuple[AgentId, Client]]:
         """Drop filters that ended by now; returns whose they were, earliest end first."""
         woken = []
+        counted: set[tuple[AgentId, Client]] = set()
+        """Whose turns are counted as ended already: a plan may name them more than once."""
         while self._calendar and self._calendar[0][0] <= now_s:
-            _, _, client, agent_ids = self._pop_plan()
+            until_s, number, client, agent_ids = self._pop_plan()
+            has_turns = False
             for agent_id in agent_ids:
-                if self._drop_expired(agent_id, client, now_s):
+                ended, turns = self._drop_expired(agent_id, client, now_s)
+                if ended:
                     woken.append((agent_id, client))
+                if turns:
+                    has_turns = True
+                    if (agent_id, client) not in counted:
+                        counted.add((agent_id, client))
+                        self._count_ended(client, turns)
+            if has_turns:
+                heappush(self._turns, (until_s + TURN_KEPT_S, number, client, agent_ids))
+        self._ended_s = max(self._ended_s, now_s)
+        while self._turns and self._turns[0][0] <= now_s:
+            _, _, client, agent_ids = heappop(self._turns)
+            for agent_id in agent_ids:
+                self._drop_expired(agent_id, client, now_s, keeps_turns_since_s=now_s - TURN_KEPT_S)
         return woken
+
+    def turn_given(self, agent_id: AgentId, client: Client, now_s: float) -> None:
+        """The client is offered the agent: what it refused there and has ended is forgotten."""
+        refusals = self._agents.get(agent_id)
+        if refusals is not None and client in refusals:
+            self._drop_expired(agent_id, client, now_s, keeps_turns_since_s=now_s)
 
     @property
     def next_end_s(self) -> float | None:
@@ -157,8 +219,7 @@ class RefusalFilters:
         for agent_id, refusals in self._agents.items():
             found = refusals.pop(client, None)
             if found is not None:
-                gone = 1 if found.older is None else _length(found)
-                self._uncount(client, gone)
+                self._uncount(client, found)
                 if not refusals:
                     emptied.append(agent_id)
         for agent_id in emptied:
@@ -168,17 +229,28 @@ class RefusalFilters:
     def clear_agent(self, agent_id: AgentId) -> None:
         """Forget every filter on an agent."""
         for client, found in self._agents.pop(agent_id, {}).items():
-            self._uncount(client, _length(found))
+            self._uncount(client, found)
         self._tidy()
 
-    def _uncount(self, client: Client, gone: int) -> None:
-        self._count -= gone
-        self._by_role[client.role] -= gone
-        if not self._by_role[client.role]:
-            del self._by_role[client.role]
+    def _count_new(self, client: Client) -> None:
+        self._count += 1
+        self._by_role[client.role] += 1
+
+    def _uncount(self, client: Client, gone: Iterable[Refusal]) -> None:
+        dropped = list(gone)
+        self._count -= len(dropped)
+        self._count_ended(client, dropped)
+
+    def _count_ended(self, client: Client, refusals: Iterable[Refusal]) -> None:
+        """To be called once for each, when it ends or is dropped before."""
+        running = sum(refusal.until_s > self._ended_s for refusal in refusals)
+        if running:
+            self._by_role[client.role] -= running
+            if not self._by_role[client.role]:
+                del self._by_role[client.role]
 
     def count_of_role(self, role: str) -> int:
-        """How many filters the frameworks of a role have; ended ones until they are dropped."""
+        """How many filters hold for the frameworks of a role, as of the last interval."""
         return self._by_role.get(role, 0)
 
     def __len__(self) -> int:
@@ -190,31 +262,42 @@ class RefusalFilters:
                 for refusal in found:
                     yield agent_id, client, refusal
 
-    def _drop_expired(self, agent_id: AgentId, client: Client, now_s: float) -> bool:
-        """Whether any of a client's refusals on an agent had ended."""
+    def _drop_expired(
+        self,
+        agent_id: AgentId,
+        client: Client,
+        now_s: float,
+        *,
+        keeps_turns_since_s: float | None = None,
+    ) -> tuple[bool, list[Refusal]]:
+        """Drop a client's refusals on an agent that ended, but for its turns.
+
+        Args:
+            keeps_turns_since_s: turns that ended by then are dropped too.
+
+        Returns:
+            Whether any had ended, and those of these that are kept as turns.
+        """
         refusals = self._agents.get(agent_id)
         found = None if refusals is None else refusals.get(client)
         if refusals is None or found is None:
-            return False
-        if found.older is None:
-            if found.until_s > now_s:
-                return False
-            kept = []
-            ended = 1
-        else:
-            kept = [refusal for refusal in found if refusal.until_s > now_s]
-            ended = _length(found) - len(kept)
-            if not ended:
-                return False
-        self._uncount(client, ended)
-        left = _chain(kept)
-        if left is not None:
-            refusals[client] = left
-        else:
-            del refusals[client]
-            if not refusals:
-                del self._agents[agent_id]
-        return True
+            return False, []
+        ended = [refusal for refusal in found if refusal.until_s <= now_s]
+        if not ended:
+            return False, []
+        forgotten_s = -math.inf if keeps_turns_since_s is None else keeps_turns_since_s
+        turns = [r for r in ended if r.is_turn and r.until_s > forgotten_s]
+        if len(turns) < len(ended):
+            kept = [r for r in found if r.until_s > now_s or r in turns]
+            self._uncount(client, [r for r in ended if r not in turns])
+            left = _chain(kept)
+            if left is not None:
+                refusals[client] = left
+            else:
+                del refusals[client]
+                if not refusals:
+                    del self._agents[agent_id]
+        return True, turns
 
     # Calendar -----------------------------------------------------------------------------------
 
@@ -245,6 +328,8 @@ class RefusalFilters:
             return
         plans: dict[tuple[Client, float], _Plan] = {}
         for agent_id, client, refusal in self:
+            if refusal.until_s <= self._ended_s:
+                continue
             key = (client, refusal.until_s)
             plan = plans.get(key)
             if plan is None:
@@ -253,7 +338,7 @@ class RefusalFilters:
             plan[3].append(agent_id)
         self._calendar = list(plans.values())
         heapify(self._calendar)
-        self._planned = self._count
+        self._planned = sum(len(plan[3]) for plan in self._calendar)
         self._last_plan = None
 
     def check_invariants(self) -> None:
@@ -263,16 +348,23 @@ class RefusalFilters:
             for until_s, _, client, agent_ids in self._calendar
             for agent_id in agent_ids
         }
+        turns = {
+            (agent_id, client, forgotten_s)
+            for forgotten_s, _, client, agent_ids in self._turns
+            for agent_id in agent_ids
+        }
         count = 0
         by_role: Counter[str] = Counter()
         for agent_id, client, refusal in self:
             count += 1
-            by_role[client.role] += 1
-            if (agent_id, client, refusal.until_s) not in planned:
+            has_ended = refusal.until_s <= self._ended_s
+            by_role[client.role] += not has_ended
+            end_s = refusal.until_s + TURN_KEPT_S if has_ended else refusal.until_s
+            if (agent_id, client, end_s) not in (turns if has_ended else planned):
                 raise InvariantBroken(f"agent {agent_id} has a filter that ends unnoticed")
         if count != self._count:
             raise InvariantBroken(f"{count} filters are counted as {self._count}")
-        if by_role.keys() != self._by_role.keys() or by_role != self._by_role:
+        if by_role != self._by_role:
             raise InvariantBroken("the filters of roles are miscounted")
         if self._planned != sum(len(plan[3]) for plan in self._calendar):
             raise InvariantBroken("the calendar of filters is miscounted")
@@ -280,16 +372,15 @@ class RefusalFilters:
             raise InvariantBroken("an agent keeps an empty list of filters")
 
 
-def _length(refusal: Refusal) -> int:
-    return sum(1 for _ in refusal)
-
-
 def _chain(refusals: list[Refusal]) -> Refusal | None:
     """One after the other, newest first; what is unchanged at the end is kept as it is."""
     chain: Refusal | None = None
     for refusal in reversed(refusals):
         is_same = refusal.older is chain
-        chain = refusal if is_same else Refusal(refusal.resources, refusal.until_s, chain)
+        if is_same:
+            chain = refusal
+        else:
+            chain = Refusal(refusal.resources, refusal.until_s, chain, is_turn=refusal.is_turn)
     return chain
 
 
@@ -297,6 +388,7 @@ __all__ = [
     "FILTERS_PER_CLIENT_AND_AGENT_MAX",
     "REFUSE_S_DEFAULT",
     "REFUSE_S_MAX",
+    "TURN_KEPT_S",
     "Refusal",
     "RefusalFilters",
     "Refusals",

@@ -189,13 +189,19 @@ class QuotaBook:
         return left
 
     def rooms(self) -> Room:
-        """All bounds there are, by path and name; the surplus has the empty path."""
+        """All bounds there are, by path and name; the surplus has the empty path.
+
+        What is unmet of a guarantee is a room as well (path and ``!``): it may be had without
+        surplus.
+        """
         rooms: Room = {
             ("", name): self.free.get(name, 0) - needed for name, needed in self.needed.items()
         }
         for path, node in self._nodes.items():
             for name, limit in node.limits.items():
                 rooms[path, name] = limit - node.consumed.get(name, 0)
+            for name in node.guarantees:
+                rooms[f"{path}!", name] = node.unmet.get(name, 0)
         return rooms
 
     def consumed(self, role: str) -> Quantities:

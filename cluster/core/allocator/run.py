@@ -12,6 +12,9 @@
                 for framework in its role's order:  only active, unsuppressed ones
                     the first that can take the agent and did not refuse takes all it may
 
+Who refused a whole offer of the agent, and whose refusal has ended, comes after everybody else
+there, the longest waiting first (``filters``): so each agent goes round among those who refuse it.
+
 What a framework may take: what of the agent's free part is unreserved, or reserved for its role or
 one above it; less what it cannot understand; less what quotas keep back (``quotas.room``); and of a
 shared resource one copy a run, for one framework.
@@ -34,7 +37,7 @@ from cluster.core.allocator.books import Books
 from cluster.core.allocator.candidates import Candidates
 from cluster.core.allocator.clients import Client
 from cluster.core.allocator.events import Allocation
-from cluster.core.allocator.filters import RefusalFilters, Refusals
+from cluster.core.allocator.filters import Refusal, RefusalFilters, Refusals
 from cluster.core.allocator.options import AllocatorOptions
 from cluster.core.allocator.suitability import Suitability, is_worth
 from cluster.model.ids import AgentId
@@ -78,6 +81,9 @@ class Run:
         """Then picking out who is fresh costs more than asking the others once more."""
         self._shared_offered: dict[AgentId, Resources] = {}
         self.made: Offers = {}
+        self._deferred: dict[Client, float] = {}
+        """Who refused the agent that is visited, by when his refusal ended: others come first."""
+        self._is_turn_of_deferred = False
         self.looked_at = 0
 
     def decide(self, rng: random.Random) -> list[Allocation]:
@@ -126,6 +132,22 @@ class Run:
             self._ask_everybody(agent, refusals, is_first_stage=is_first_stage)
         else:
             self._ask_some(agent, refusals, is_first_stage=is_first_stage)
+        if self._deferred:
+            self._ask_deferred(agent, refusals, is_first_stage=is_first_stage)
+
+    def _ask_deferred(
+        self, agent: AgentBook, refusals: Refusals | None, *, is_first_stage: bool
+    ) -> None:
+        """Come back to those who refused, the longest waiting first; ties as they were asked."""
+        deferred, self._deferred = self._deferred, {}
+        self._is_turn_of_deferred = True
+        for client in sorted(deferred, key=deferred.__getitem__):
+            if not self._may_be_worth(agent.free):
+                break
+            claim = self._quotas.claim(client.role) if is_first_stage else None
+            if claim is None or claim:
+                self._offer_to(agent, client.role, (client,), refusals, claim)
+        self._is_turn_of_deferred = False
 
     def _has_needed(self, free: Resources) -> bool:
         have = free.open_quantities()
@@ -281,7 +303,7 @@ class Run:
                     continue
             if refusals:
                 refusal = refusals.get(client)
-                if refusal is not None and refusal.forbids(offer, self._now_s):
+                if refusal is not None and self._is_kept_away(client, refusal, offer):
                     continue
             self._book(agent, client, offer)
             if not self._may_be_worth(agent.free):
@@ -292,6 +314,18 @@ class Run:
                 claim = self._quotas.claim(role)
                 if not claim:
                     return
+
+    def _is_kept_away(self, client: Client, refusal: Refusal, offer: Resources) -> bool:
+        """Whether the client does not want such an offer, or others come before it."""
+        if refusal.forbids(offer, self._now_s):
+            return True
+        if self._is_turn_of_deferred:
+            return False
+        waits_since_s = refusal.defers(offer, self._now_s)
+        if waits_since_s is None:
+            return False
+        self._deferred[client] = waits_since_s
+        return True
 
     def _draft(
         self, client: Client, agent: AgentBook, usable: Resources, *, has_shared: bool
@@ -304,10 +338,14 @@ class Run:
         return usable.without(dropped) if usable.marks & dropped else usable
 
     def _book(self, agent: AgentBook, client: Client, offer: Resources) -> None:
+        has_held = client in agent.booked
         self._books.book(agent, client, offer)
         key = (client, agent)
         earlier = self.made.get(key)
-        self.made[key] = offer if earlier is None else earlier + offer
+        made = self.made[key] = offer if earlier is None else earlier + offer
+        if has_held:
+            agent.offers[client] = made
+        self._filters.turn_given(agent.agent_id, client, self._now_s)
         if earlier is None:
             client.offers_made += 1
             client.last_offer_s = self._now_s

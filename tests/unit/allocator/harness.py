@@ -9,12 +9,16 @@ from cluster.core.allocator import (
     AllocatorEvent,
     AllocatorOptions,
     FrameworkAdded,
+    FrameworkTraits,
     HierarchicalAllocator,
     IntervalElapsed,
+    QuotasUpdated,
     ResourcesRecovered,
 )
 from cluster.model.ids import AgentId, FrameworkId
+from cluster.model.quotas import Quota
 from cluster.model.resources import EMPTY, Resources
+from cluster.model.values import format_milli
 
 
 class Harness:
@@ -34,8 +38,35 @@ class Harness:
     def agents(self, text: str, *names: str) -> None:
         self.tell(*(AgentAdded(AgentId(name), Resources.parse(text)) for name in names))
 
-    def framework(self, name: str, *roles: str, suppressed: Iterable[str] = ()) -> None:
-        self.tell(FrameworkAdded(FrameworkId(name), roles, frozenset(suppressed)))
+    def framework(
+        self,
+        name: str,
+        *roles: str,
+        suppressed: Iterable[str] = (),
+        traits: FrameworkTraits | None = None,
+    ) -> None:
+        self.tell(
+            FrameworkAdded(
+                FrameworkId(name), roles, frozenset(suppressed), traits=traits or FrameworkTraits()
+            )
+        )
+
+    def quota(self, role: str, guarantees: str = "", limits: str = "") -> None:
+        """Set one role's quota, written as ``cpus:1;mem:2``; two empty texts take it away."""
+        quota = Quota(
+            Resources.parse(guarantees).quantities(), Resources.parse(limits).quantities()
+        )
+        self.tell(QuotasUpdated({role: quota}))
+
+    def offered(self) -> dict[str, str]:
+        """Run, and say who got what of which agent: ``framework agent`` to scalars, sorted."""
+        return {
+            f"{a.framework_id} {a.agent_id}": ";".join(
+                f"{name}:{format_milli(milli)}"
+                for name, milli in sorted(a.resources.quantities().items())
+            )
+            for a in self.run()
+        }
 
     def run(self) -> list[Allocation]:
         allocations = self.allocator.allocate(self.now_s)
