@@ -12,6 +12,7 @@ import sys
 import uuid
 from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
+from pathlib import Path
 from typing import assert_never
 
 from aiohttp import web
@@ -20,14 +21,12 @@ from actorproc import PID, Process, Timer
 from cluster import VERSION
 from cluster.agent_observer import AgentObserver
 from cluster.complaints import Complaints
-from cluster.core.allocator import (
-    HierarchicalAllocator,
-    WeightsUpdated,
-)
+from cluster.core.allocator import HierarchicalAllocator
 from cluster.core.master.core import MasterCore
 from cluster.core.master.effects import (
     AnswerOperator,
     CancelTimer,
+    EndMaster,
     Forward,
     Link,
     MasterEffect,
@@ -37,6 +36,7 @@ from cluster.core.master.effects import (
     SendAgentRegistered,
     SendAgentReregistered,
     SendAgentShutdown,
+    SendDrain,
     SendFrameworkError,
     SendKillTask,
     SendOffers,
@@ -57,6 +57,7 @@ from cluster.core.master.effects import (
     WriteRegistry,
 )
 from cluster.core.master.events import (
+    AgentAnswered,
     AgentPingsMissed,
     AgentUpdateReceived,
     AllocationDue,
@@ -68,17 +69,18 @@ from cluster.core.master.events import (
     OperatorCallReceived,
     PeerLost,
     RegistrationReceived,
+    RegistryRecovered,
     RegistryWritten,
     ReregistrationReceived,
     StatusUpdateReceived,
     SubscribeReceived,
     SubscribeRefused,
     UnregistrationReceived,
+    WhitelistRead,
 )
-from cluster.core.master.registry import RegistryOperation
-from cluster.daemon import listening_ip, run_daemon
+from cluster.daemon import EXIT_FAILED, listening_ip, run_daemon
 from cluster.master_flags import MasterConfig
-from cluster.master_options import allocator_options, master_options, role_weights
+from cluster.master_options import allocator_options, master_options, parse_whitelist
 from cluster.master_summary import state_summary
 from cluster.model.calls import (
     Accept,
@@ -95,7 +97,8 @@ from cluster.model.calls import (
 from cluster.model.ids import AgentId, ExecutorId, FrameworkId, MasterId, TaskId
 from cluster.model.operator_calls import OperatorCall
 from cluster.model.peers import PeerId
-from cluster.registrar import InMemoryRegistrar, Registrar
+from cluster.registrar import Registrar
+from cluster.state import InMemoryStorage, SqliteStorage, Storage
 from cluster.validation import calls
 from cluster.validation.agent import registration_error, reregistration_error
 from cluster.wire import master as wire
@@ -103,10 +106,15 @@ from cluster.wire import master_intake as intake
 from cluster.wire.pb import authentication_pb2 as authentication
 from cluster.wire.pb import mesos_pb2 as mesos
 from cluster.wire.pb import messages_pb2 as internal
+from cluster.wire.pb import registry_pb2
 from cluster.wire.pb import scheduler_pb2 as scheduler
 
 PROCESS_ID = "master"
 PEERS_CACHED_MAX = 65_536
+REGISTRY_FILE = "registry.sqlite"
+WHITELIST_INTERVAL_S = 5.0
+EVERYBODY = "*"
+UNAVAILABLE = 503
 
 logger = logging.getLogger(__name__)
 
@@ -118,7 +126,10 @@ class Master(Process):
         config: its flags.
         master_id: prefix of all ids it gives; a random UUID by default.
         hostname: how it is published; by default the flag's, else the address it listens on.
-        registrar: where admitted agents are remembered.
+        storage: where the registry is kept; by default in memory.
+
+    Messages that arrive before the registry has been read are dropped and counted
+    (``dropped_messages``); their senders repeat them.
     """
 
     def __init__(
@@ -127,16 +138,22 @@ class Master(Process):
         *,
         master_id: str | None = None,
         hostname: str | None = None,
-        registrar: Registrar | None = None,
+        storage: Storage | None = None,
     ) -> None:
         super().__init__(PROCESS_ID)
         self._config = config
         self._master_id = MasterId(master_id or str(uuid.uuid4()))
         self._hostname = hostname or config.hostname
-        self._registrar = registrar or InMemoryRegistrar()
+        self._registrar = Registrar(
+            storage or InMemoryStorage(),
+            fetch_timeout_s=config.registry_fetch_timeout_s,
+            store_timeout_s=config.registry_store_timeout_s,
+        )
+        self._is_recovered = False
+        self.dropped_messages = 0
+        self.exit_status = EXIT_FAILED
         self._options = master_options(config)
         self._allocator_options = allocator_options(config)
-        self._weights = role_weights(config)
         self._complaints = Complaints()
         self._named_timers: dict[TimerKey, Timer] = {}
         self._observers: dict[AgentId, AgentObserver] = {}
@@ -159,7 +176,6 @@ class Master(Process):
         self.route("/health", self._serve_health, help="200 when the master is up")
         self.route("/version", self._serve_version, help="the version as JSON")
         self.route("/state", self._serve_state, help="frameworks, agents and task counts as JSON")
-        self.delay(self._config.allocation_interval_s, self._on_interval)
 
     def _install_scheduler_messages(self) -> None:
         self.install(scheduler.Call, self._on_call)
@@ -190,11 +206,9 @@ class Master(Process):
         self.install(internal.UpdateOperationStatusMessage, self._on_operation_status)
 
     def _become_leader(self) -> None:
-        """A single master leads from its start."""
+        """A single master leads from its start; it serves once it has read the registry."""
         address = self.pid.address
         allocator = HierarchicalAllocator(self._allocator_options, self.runtime.rng("allocator"))
-        if self._weights:
-            allocator.handle(WeightsUpdated(self._weights), self.clock.now_s())
         self._core = MasterCore(self._master_id, self._options, allocator)
         self._started_s = self.clock.now_s()
         self._info = wire.master_info(
@@ -204,8 +218,34 @@ class Master(Process):
             pid=str(self.pid),
             hostname=self._hostname or address.ip,
             version=VERSION,
+            domain=self._options.domain,
         )
         logger.info("master %s leads at %s", self._master_id, self.pid)
+        self._registrar.start(
+            self,
+            self._info,
+            recovered=partial(self._later, self._on_recovered),
+            failed=self._end,
+        )
+
+    def _on_recovered(self, registry: registry_pb2.Registry) -> None:
+        self._is_recovered = True
+        self._feed(RegistryRecovered(registry))
+        self.delay(self._config.allocation_interval_s, self._on_interval)
+        if self._config.whitelist is not None and self._config.whitelist != EVERYBODY:
+            self._feed(WhitelistRead(frozenset()))  # nobody, until the file has been read
+            self._watch_whitelist(self._config.whitelist)
+        logger.info(
+            "registry read: %d agents, %d unreachable, %d gone",
+            len(registry.slaves.slaves),
+            len(registry.unreachable.slaves),
+            len(registry.gone.slaves),
+        )
+
+    def _end(self, text: str) -> None:
+        """The master cannot go on; whoever supervises it starts another one."""
+        logger.critical("the master ends: %s", text)
+        self.terminate()
 
     # Messages of schedulers ----------------------------------------------------------------------
 
@@ -245,10 +285,16 @@ class Master(Process):
         self._call(sender, message.framework_id, Deactivate())
 
     def _on_submit_scheduler(self, sender: PID, message: internal.SubmitSchedulerRequest) -> None:
+        if not self._is_recovered:
+            self.dropped_messages += 1
+            return
         self.send(sender, internal.SubmitSchedulerResponse(okay=False))
 
     def _on_authenticate(self, sender: PID, message: authentication.AuthenticateMessage) -> None:
         """Nobody needs to authenticate; a peer that wants to learns that it cannot."""
+        if not self._is_recovered:
+            self.dropped_messages += 1
+            return
         error = "this master has no authenticator"
         self._complain("authentication", f"{sender} wants to authenticate, but {error}")
         self.send(sender, authentication.AuthenticationErrorMessage(error=error))
@@ -405,15 +451,35 @@ class Master(Process):
 
     def _on_pings_missed(self, agent_id: AgentId, observer: PID) -> None:
         """Ignore an observer that was replaced meanwhile."""
-        current = self._observers.get(agent_id)
-        if current is not None and current.pid == observer:
+        if self._is_current(agent_id, observer):
             self._feed(AgentPingsMissed(agent_id))
 
-    def _on_registry_written(self, operation: RegistryOperation) -> None:
-        self._later(self._feed, RegistryWritten(operation))
+    def _on_answered(self, agent_id: AgentId, observer: PID) -> None:
+        if self._is_current(agent_id, observer):
+            self._feed(AgentAnswered(agent_id))
+
+    def _is_current(self, agent_id: AgentId, observer: PID) -> bool:
+        current = self._observers.get(agent_id)
+        return current is not None and current.pid == observer
+
+    def _watch_whitelist(self, path: str) -> None:
+        """Read the file again and again; while it cannot be read, what it said last stays."""
+        reading = self.start_task(self._read_whitelist(path))
+        del reading  # it feeds what it has read
+        self.delay(WHITELIST_INTERVAL_S, self._watch_whitelist, path)
+
+    async def _read_whitelist(self, path: str) -> None:
+        try:
+            text = await asyncio.to_thread(Path(path).read_text)
+        except (OSError, ValueError) as error:
+            return self._complain("whitelist", f"--whitelist: {path} cannot be read: {error}")
+        hostnames = parse_whitelist(text)
+        return self._later(self._feed, WhitelistRead(hostnames))
 
     async def operate(self, call: OperatorCall, principal: str | None = None) -> AnswerOperator:
         """Carry out an operator's call; returns when it is done or refused."""
+        if not self._is_recovered:
+            return AnswerOperator(0, UNAVAILABLE, "the master has not read its registry yet")
         self._operator_requests_made += 1
         request = self._operator_requests_made
         future: asyncio.Future[AnswerOperator] = asyncio.get_running_loop().create_future()
@@ -427,6 +493,9 @@ class Master(Process):
         """Feed ``event(peer, *facts)``, unless the peer cannot be answered."""
         if not sender or sender == self.pid:
             return self._complain("no sender", f"message from {sender} dropped: no such peer")
+        if not self._is_recovered:
+            self.dropped_messages += 1
+            return None
         return self._feed(event(PeerId(str(sender)), *facts))
 
     def _feed(self, event: MasterEvent) -> None:
@@ -510,9 +579,14 @@ class Master(Process):
                 self._named_timers[key] = self.delay(delay_s, self._on_timer, key, event)
             case CancelTimer(key):
                 self._cancel_timer(key)
-            case WriteRegistry(operation):
+            case SendDrain(peer, drain_config):
+                self._send(peer, wire.drain(drain_config))
+            case WriteRegistry(operation, request):
                 logger.info("registry: %s", operation)
-                self._registrar.apply(operation, self._on_registry_written)
+                written = RegistryWritten(operation, request)
+                self._registrar.apply(operation, partial(self._later, self._feed, written))
+            case EndMaster(text):
+                self._end(text)
             case RequestAllocationRun():
                 self._later(self._feed, AllocationDue())
             case Warn(subject, text):
@@ -551,6 +625,7 @@ class Master(Process):
             ping_timeout_s=self._config.agent_ping_timeout_s,
             unanswered_max=self._config.max_agent_ping_timeouts,
             report=lambda: self._later(self._on_pings_missed, agent_id, observer.pid),
+            answered=lambda: self._later(self._on_answered, agent_id, observer.pid),
         )
         self._observers[agent_id] = observer
         self.runtime.spawn(observer)
@@ -571,6 +646,7 @@ class Master(Process):
             self._stop_observer(agent_id)
         for future in self._operator_requests.values():
             future.cancel()
+        self._registrar.close()
 
     # HTTP ----------------------------------------------------------------------------------------
 
@@ -581,6 +657,8 @@ class Master(Process):
         return web.json_response({"version": VERSION})
 
     async def _serve_state(self, request: web.Request) -> web.Response:
+        if not self._is_recovered:
+            return web.Response(status=UNAVAILABLE)
         return web.json_response(
             state_summary(
                 self._core,
@@ -635,12 +713,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     return run_daemon(
         "master",
         MasterConfig,
-        lambda config: Master(config, hostname=published_hostname(config)),
+        lambda config: Master(
+            config, hostname=published_hostname(config), storage=registry_storage(config)
+        ),
         argv,
     )
 
 
-__all__ = ["Master", "main", "published_hostname"]
+def registry_storage(config: MasterConfig) -> Storage:
+    """Where the registry of a master with these flags is kept.
+
+    Differs: ``replicated_log`` is a store in one local file, as for a log with a single replica.
+    """
+    if config.registry == "in_memory":
+        return InMemoryStorage()
+    return SqliteStorage(Path(config.work_dir) / REGISTRY_FILE)
+
+
+__all__ = ["Master", "main", "published_hostname", "registry_storage"]
 
 if __name__ == "__main__":
     # Imported under its own name, so that its logger is one of those that the daemon shows.

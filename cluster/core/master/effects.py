@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from cluster.core.master.events import MasterEvent
 from cluster.core.master.registry import RegistryOperation
 from cluster.model.agents import AgentSpec
+from cluster.model.draining import DrainConfig
 from cluster.model.frameworks import FrameworkSpec
 from cluster.model.ids import AgentId, ExecutorId, FrameworkId, OfferId, TaskId
 from cluster.model.offers import Offer
@@ -108,6 +109,14 @@ class SendAgentReregistered:
 class SendAgentShutdown:
     peer: PeerId
     message: str
+
+
+@dataclass(frozen=True, slots=True)
+class SendDrain:
+    """Kill everything and launch nothing more."""
+
+    peer: PeerId
+    config: DrainConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,7 +238,35 @@ class OfferTimer:
     offer_id: OfferId
 
 
-TimerKey = FailoverTimer | ReregistrationTimer | OfferTimer
+@dataclass(frozen=True, slots=True)
+class RecoveryTimer:
+    """How long the agents of an earlier master may take to come back."""
+
+
+@dataclass(frozen=True, slots=True)
+class AllocatorRecoveryTimer:
+    """How long the allocator waits for them."""
+
+
+@dataclass(frozen=True, slots=True)
+class RemovalTimer:
+    """When the next agent may be given up."""
+
+
+@dataclass(frozen=True, slots=True)
+class RegistryGcTimer:
+    """When old entries of the registry are dropped next."""
+
+
+TimerKey = (
+    FailoverTimer
+    | ReregistrationTimer
+    | OfferTimer
+    | RecoveryTimer
+    | AllocatorRecoveryTimer
+    | RemovalTimer
+    | RegistryGcTimer
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,9 +285,20 @@ class CancelTimer:
 
 @dataclass(frozen=True, slots=True)
 class WriteRegistry:
-    """Make the operation durable, then feed back ``RegistryWritten``."""
+    """Make the operation durable, then feed back ``RegistryWritten`` with the same fields.
+
+    ``request`` is the operator call that waits for it.
+    """
 
     operation: RegistryOperation
+    request: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EndMaster:
+    """The master must not go on; ``text`` is one line for the operator."""
+
+    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,13 +340,17 @@ MasterEffect = (
     | StartTimer
     | CancelTimer
     | WriteRegistry
+    | EndMaster
+    | SendDrain
     | RequestAllocationRun
     | Warn
 )
 
 __all__ = [
+    "AllocatorRecoveryTimer",
     "AnswerOperator",
     "CancelTimer",
+    "EndMaster",
     "FailoverTimer",
     "Forward",
     "Link",
@@ -306,6 +358,9 @@ __all__ = [
     "MissingTasks",
     "OfferDraft",
     "OfferTimer",
+    "RecoveryTimer",
+    "RegistryGcTimer",
+    "RemovalTimer",
     "RequestAllocationRun",
     "ReregistrationTimer",
     "SendAcknowledgement",
@@ -313,6 +368,7 @@ __all__ = [
     "SendAgentRegistered",
     "SendAgentReregistered",
     "SendAgentShutdown",
+    "SendDrain",
     "SendFrameworkError",
     "SendKillTask",
     "SendOffers",

@@ -7,6 +7,7 @@ from typing import assert_never
 
 from cluster.core.master.effects import AnswerOperator
 from cluster.core.master.events import OperatorCallReceived
+from cluster.core.master.registry import Outcome, RegistryOperation
 from cluster.core.master.state import MasterState
 from cluster.core.master.subscriptions import Subscriptions
 from cluster.model.operator_calls import (
@@ -71,6 +72,15 @@ class Operators:
                 self._answer(event.request, NOT_IMPLEMENTED)
             case _:
                 assert_never(event.call)
+
+    def written(self, operation: RegistryOperation) -> None:
+        """Go on with what waited for the registry."""
+
+    def answer_written(self, request: int, outcome: Outcome) -> None:
+        """Say what became of a call that waited for the registry."""
+        if outcome.error is not None:
+            return self._answer(request, CONFLICT, outcome.error)
+        return self._answer(request, OK)
 
     def _tear_down(self, request: int, call: TearDownFramework) -> None:
         framework = self._state.frameworks.get(call.framework_id)
