@@ -166,6 +166,11 @@ class Master(Process):
         """The books, for endpoints and tests; valid once spawned."""
         return self._core
 
+    @property
+    def is_serving(self) -> bool:
+        """Whether it has read the registry; before, messages are dropped."""
+        return self._is_recovered
+
     # Table of contents ---------------------------------------------------------------------------
 
     def initialize(self) -> None:

@@ -85,12 +85,13 @@ class MasterCore:
         self._offering = Offering(self.state)
         self._launches = Launches(self.state, self._offering)
         self._news = News(self.state)
-        self._operators = Operators(self.state, self._subscriptions)
+        self._operators = Operators(self.state, self._subscriptions, self._admission)
 
     def handle(self, event: MasterEvent, now_s: float) -> list[MasterEffect]:
         """Take in one fact; returns what to do, in order."""
         self.state.now_s = now_s
         self._dispatch(event)
+        self._operators.end_of_event()
         self._offering.request_run()
         return self.state.take_effects()
 
@@ -126,6 +127,7 @@ class MasterCore:
                 self._admission.answered(agent_id)
             case RegistryRecovered(value):
                 self._recovery.recovered(value)
+                self._operators.recovered()
             case RegistryWritten():
                 self._registry_written(event)
             case AgentRecoveryTimedOut():
@@ -245,6 +247,8 @@ class MasterCore:
             offers = state.offers.of_agent(agent.agent_id)
             if offers and not agent.is_connected:
                 raise InvariantBroken(f"agent {agent.agent_id} is offered but not connected")
+            if offers and not state.may_serve(agent.agent_id):
+                raise InvariantBroken(f"agent {agent.agent_id} is offered but deactivated")
             used = sum(state.used_on(agent).values(), start=EMPTY)
             offered = sum((offer.resources for offer in offers), start=EMPTY)
             # A returning agent may report more in use than it has: then only what is left counts.

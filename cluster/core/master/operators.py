@@ -5,9 +5,20 @@ Source: master.md §3.3 to §3.5, §9.
 
 from typing import assert_never
 
+from cluster.core.master.admission import Admission
+from cluster.core.master.answers import (
+    BAD_REQUEST,
+    CONFLICT,
+    NOT_IMPLEMENTED,
+    OK,
+    Answer,
+)
+from cluster.core.master.draining import Draining
 from cluster.core.master.effects import AnswerOperator
 from cluster.core.master.events import OperatorCallReceived
+from cluster.core.master.maintenance import Maintenance
 from cluster.core.master.registry import Outcome, RegistryOperation
+from cluster.core.master.shares import Shares
 from cluster.core.master.state import MasterState
 from cluster.core.master.subscriptions import Subscriptions
 from cluster.model.operator_calls import (
@@ -15,6 +26,7 @@ from cluster.model.operator_calls import (
     DeactivateAgent,
     DestroyVolumes,
     DrainAgent,
+    FleetCall,
     GrowVolume,
     MarkAgentAsGone,
     ReactivateAgent,
@@ -29,21 +41,18 @@ from cluster.model.operator_calls import (
     UpdateWeights,
 )
 
-OK = 200
-ACCEPTED = 202
-BAD_REQUEST = 400
-FORBIDDEN = 403
-NOT_FOUND = 404
-CONFLICT = 409
-NOT_IMPLEMENTED = 501
-
 
 class Operators:
     """Carrying out what operators ask, acting on the shared books."""
 
-    def __init__(self, state: MasterState, subscriptions: Subscriptions) -> None:
+    def __init__(
+        self, state: MasterState, subscriptions: Subscriptions, admission: Admission
+    ) -> None:
         self._state = state
         self._subscriptions = subscriptions
+        self._draining = Draining(state, admission)
+        self._maintenance = Maintenance(state, admission)
+        self._shares = Shares(state)
 
     def call(self, event: OperatorCallReceived) -> None:
         match event.call:
@@ -60,7 +69,9 @@ class Operators:
                 | ReactivateAgent()
                 | MarkAgentAsGone()
             ):
-                self._answer(event.request, NOT_IMPLEMENTED)
+                answer = self._of_fleet(event.call, event.request)
+                if answer is not None:
+                    self._answer(event.request, answer.status, answer.text)
             case (
                 ReserveResources()
                 | UnreserveResources()
@@ -73,8 +84,44 @@ class Operators:
             case _:
                 assert_never(event.call)
 
+    def _of_fleet(self, call: FleetCall, request: int) -> Answer | None:
+        """The answer, or None when it comes with the write to the registry."""
+        match call:
+            case UpdateQuotas():
+                return self._shares.update_quotas(call, request)
+            case UpdateWeights():
+                return self._shares.update_weights(call, request)
+            case UpdateMaintenanceSchedule():
+                return self._maintenance.update_schedule(call, request)
+            case StartMaintenance():
+                return self._maintenance.start(call, request)
+            case StopMaintenance():
+                return self._maintenance.stop(call, request)
+            case DrainAgent():
+                return self._draining.drain(call, request)
+            case DeactivateAgent():
+                return self._draining.deactivate(call, request)
+            case ReactivateAgent():
+                return self._draining.reactivate(call, request)
+            case MarkAgentAsGone():
+                return self._draining.mark_gone(call, request)
+            case _:
+                assert_never(call)
+
+    def recovered(self) -> None:
+        """The registry of an earlier master has been taken over."""
+        self._draining.recovered()
+        self._maintenance.recovered()
+
     def written(self, operation: RegistryOperation) -> None:
         """Go on with what waited for the registry."""
+        self._draining.written(operation)
+        self._maintenance.written(operation)
+        self._shares.written(operation)
+
+    def end_of_event(self) -> None:
+        """Comes last with every event."""
+        self._draining.end_what_is_empty()
 
     def answer_written(self, request: int, outcome: Outcome) -> None:
         """Say what became of a call that waited for the registry."""

@@ -395,6 +395,16 @@ class Registry:
         return tuple(self._admitted.entries)
 
     @property
+    def draining_ids(self) -> tuple[AgentId, ...]:
+        """Agents that are to become empty, here or away."""
+        return tuple(
+            agent_id
+            for section in (self._admitted, self._unreachable)
+            for agent_id, entry in section.entries.items()
+            if not isinstance(entry, GoneAgent) and service_state(entry) is ServiceState.DRAINING
+        )
+
+    @property
     def unreachable_times(self) -> Iterator[tuple[AgentId, float]]:
         """Unreachable agents and since when, in the order they were marked."""
         return _times(self._unreachable)

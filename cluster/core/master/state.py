@@ -224,6 +224,10 @@ class MasterState:
         self._touched.clear()
         return touched
 
+    def is_empty(self, agent: AgentRecord) -> bool:
+        """Whether nothing of a framework is left on an agent."""
+        return not agent.executors and not self.tasks.of_agent(agent.agent_id)
+
     def may_serve(self, agent_id: AgentId) -> bool:
         """Whether a connected agent may be offered: it is neither deactivated nor draining."""
         entry = self.registry.admitted(agent_id)
