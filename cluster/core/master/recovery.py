@@ -46,7 +46,6 @@ class Recovery:
         self._state = state
         self._admission = admission
         self._recovered_count = 0
-        self._whitelist: frozenset[str] | None = None
 
     def recovered(self, value: registry_pb2.Registry) -> None:
         """Take the registry over; comes before everything else."""
@@ -128,8 +127,8 @@ class Recovery:
 
     def whitelist_read(self, hostnames: frozenset[str] | None) -> None:
         """Limit the offers to some hosts; the file is read again and again, changes are rare."""
-        if hostnames != self._whitelist:
-            self._whitelist = hostnames
+        if hostnames != self._state.whitelist:
+            self._state.whitelist = hostnames
             self._state.allocator.handle(WhitelistUpdated(hostnames), self._state.now_s)
 
 

@@ -77,6 +77,7 @@ class MasterState:
         )
         self.offers = OfferBook()
         self.registry = Registry()
+        self.whitelist: frozenset[str] | None = None
         self.draining: dict[AgentId, None] = {}
         self._touched: dict[AgentId, None] = {}
         self._outbox: list[MasterEffect] = []
