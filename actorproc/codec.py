@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
 from actorproc.errors import PeerProtocolError
+from actorproc.text_rule import TextRule
 
 
 class ProtobufMessage(Protocol):
@@ -61,6 +62,7 @@ def protobuf_codec(message_type: type[Any]) -> Codec:
     Decoding raises the library's ``DecodeError`` for garbled bytes and ``PeerProtocolError`` naming
     the field otherwise.
     """
+    require_text = TextRule(message_type.DESCRIPTOR).require
 
     def decode(body: bytes) -> object:
         message = message_type()
@@ -68,7 +70,7 @@ def protobuf_codec(message_type: type[Any]) -> Codec:
         if not message.IsInitialized():
             missing = ", ".join(message.FindInitializationErrors())
             raise PeerProtocolError(f"missing required fields: {missing}")
-        _require_text(message)
+        require_text(message, body)
         return message
 
     return Codec(message_type.DESCRIPTOR.full_name, encode_protobuf, decode)
@@ -77,43 +79,6 @@ def protobuf_codec(message_type: type[Any]) -> Codec:
 def encode_protobuf(message: ProtobufMessage) -> bytes:
     """The bytes of a message, maps sorted by key."""
     return message.SerializeToString(deterministic=True)
-
-
-def _require_text(message: Any) -> None:
-    """Raise for the first string, at any depth, that is not UTF-8.
-
-    Differs: Mesos (C++) lets such strings pass, as it never needs to decode them.
-    """
-    for field, value in message.ListFields():
-        if field.type == _TYPE_STRING:
-            values = value if field.is_repeated else (value,)
-            if not all(isinstance(text, str) for text in values):
-                raise PeerProtocolError(f"{field.full_name} must be UTF-8 text")
-        elif field.type == _TYPE_MESSAGE:
-            if hasattr(value, "ListFields"):
-                _require_text(value)
-            elif hasattr(value, "items"):
-                _require_text_in_map(field, value)
-            else:
-                for part in value:
-                    _require_text(part)
-
-
-def _require_text_in_map(field: Any, entries: Any) -> None:
-    value_type = field.message_type.fields_by_name["value"].type
-    for key in entries:  # items() would fail on a key that is not UTF-8
-        if isinstance(key, bytes):
-            raise PeerProtocolError(f"{field.full_name} must be UTF-8 text")
-    for value in entries.values():
-        if value_type == _TYPE_MESSAGE:
-            _require_text(value)
-        elif value_type == _TYPE_STRING and isinstance(value, bytes):
-            raise PeerProtocolError(f"{field.full_name} must be UTF-8 text")
-
-
-# Numbers of google.protobuf.FieldDescriptorProto.Type, written out to keep the import light.
-_TYPE_STRING = 9
-_TYPE_MESSAGE = 11
 
 
 def name_and_codec(message: str | type[Any], codec: Codec | None) -> tuple[str, Codec]:

@@ -1,16 +1,17 @@
 """The agent: one machine's process ``slave(1)``.
 
-A shell around three cores: `Registration` (its place in the cluster), `Executors` (what runs here)
-and `StatusUpdateStreams` (news on its way to frameworks). It decodes messages, feeds the cores and
-carries out what they order; policy is theirs. `ExecutorLauncher` does what needs the file system
-and processes, and its results come back as events.
+A shell around four cores: `Registration` (its place in the cluster), `Executors` (what runs here),
+`StatusUpdateStreams` (news on its way to frameworks) and `AgentOperations` (its resources, and what
+is made of them). It decodes messages, feeds the cores and carries out what they order; policy is
+theirs. `ExecutorLauncher` and `ResourceFiles` do what needs the file system and processes, and
+their results come back as events.
 
     master ──messages──► Agent ──events──► cores ──effects──► Agent ──► master, executors
     executors ────────►    └── ExecutorLauncher ──started, failed, ended──┘
 
-Not yet: nothing is recovered. An agent starts without a past, kills what an earlier one left below
-its work directory and registers as a new agent; `Checkpoint` effects are the place where records
-will be written. Source: agent.md.
+Recovered are reservations and persistent volumes. Not yet: anything else. An agent kills what an
+earlier one left running below its work directory and registers as a new agent; the `Checkpoint`
+effects of status updates are the place where their records will be written. Source: agent.md.
 """
 
 import asyncio
@@ -31,9 +32,11 @@ from cluster import VERSION
 from cluster import flags as flags_module
 from cluster.agent_flags import AgentConfig
 from cluster.containers.base import Containerizer, LaunchFailed
-from cluster.containers.executor_launcher import AgentAddress, ExecutorLauncher, RunBlocking
+from cluster.containers.executor_launcher import AgentAddress, ExecutorLauncher
 from cluster.containers.posix import PosixContainerizer
+from cluster.containers.resource_files import ResourceFiles, RunBlocking
 from cluster.core.agent import executor_events as run
+from cluster.core.agent import operations as ops
 from cluster.core.agent import registration as reg
 from cluster.core.agent import status_updates as streams
 from cluster.core.agent.executors import Executors
@@ -42,12 +45,20 @@ from cluster.daemon import run_daemon
 from cluster.election.detector import MasterDetector, detector_for
 from cluster.errors import InvalidInput
 from cluster.model.attributes import Attributes
+from cluster.model.conversions import persistent_volumes
 from cluster.model.executors import ExecutorReported, MakeUpdate
 from cluster.model.ids import AgentId, ContainerId, ExecutorId, FrameworkId, TaskId
 from cluster.resource_detection import agent_resources, look_at_machine
 from cluster.sandbox_files import SandboxFiles
 from cluster.web.agent_state import agent_state_json, version_json
 from cluster.wire import agent as wire
+from cluster.wire.agent_operations import (
+    checkpointed_resources_from_pb,
+    operation_from_pb,
+    operation_status_message,
+    reconciled_operations_from_pb,
+)
+from cluster.wire.checked_ids import check_id
 from cluster.wire.pb import mesos_pb2 as mesos
 from cluster.wire.pb import messages_pb2 as internal
 
@@ -84,7 +95,8 @@ class Agent(Process):
         run_blocking: runs a function that blocks; in a thread by default.
 
     Raises:
-        InvalidInput: a flag has a value that cannot be used.
+        InvalidInput: a flag has a value that cannot be used, or the work directory remembers
+            resources that do not go with ``--resources``.
     """
 
     def __init__(
@@ -98,16 +110,23 @@ class Agent(Process):
         super().__init__(PROCESS_ID)
         self._config = config
         self._detector = detector or detector_for(config.master)
+        self._resource_files = ResourceFiles(Path(config.work_dir), run_blocking=run_blocking)
         self._launcher = ExecutorLauncher(
             config,
             containerizer or PosixContainerizer(switch_user=config.switch_user),
             os.environ,
+            resource_files=self._resource_files,
             run_blocking=run_blocking,
         )
         self._resources = agent_resources(
             config.resources,
             look_at_machine(Path(config.work_dir)),
             default_role=config.default_role,
+        )
+        self._operations = ops.AgentOperations(
+            declared=self._resources,
+            checkpointed=self._resource_files.load(),
+            new_uuid=lambda: self._new_uuid().bytes,
         )
         self._attributes = Attributes.parse(config.attributes or "")
         self._domain = _domain(config.domain)
@@ -165,6 +184,11 @@ class Agent(Process):
         self._serve(internal.ShutdownMessage, self._on_shutdown)
         self._serve(internal.RunTaskMessage, self._on_run_task)
         self._serve(internal.RunTaskGroupMessage, self._on_run_task_group)
+        self._serve(internal.DrainSlaveMessage, self._on_drain)
+        self._serve(internal.ApplyOperationMessage, self._on_apply_operation)
+        self._serve(internal.AcknowledgeOperationStatusMessage, self._on_operation_acknowledged)
+        self._serve(internal.ReconcileOperationsMessage, self._on_reconcile_operations)
+        self._serve(internal.CheckpointResourcesMessage, self._on_checkpoint_resources)
         self._serve(internal.KillTaskMessage, self._on_kill_task)
         self._serve(internal.ShutdownExecutorMessage, self._on_shutdown_executor)
         self._serve(internal.ShutdownFrameworkMessage, self._on_shutdown_framework)
@@ -217,13 +241,52 @@ class Agent(Process):
     def _on_shutdown(self, sender: PID, message: internal.ShutdownMessage) -> None:
         self._feed_registration(reg.ShutdownReceived(str(sender), message.message))
 
+    def _on_drain(self, sender: PID, message: internal.DrainSlaveMessage) -> None:
+        if self._is_master(sender, message):
+            logger.info("draining: %s", message.config)
+            self._feed_executors(wire.drain_from_pb(message.config))
+
+    # From the master: operations ----------------------------------------------------------------
+
+    def _on_apply_operation(self, sender: PID, message: internal.ApplyOperationMessage) -> None:
+        if self._may_launch(sender, message):
+            operation = operation_from_pb(
+                message,
+                resource_version=self._resource_version,
+                in_use=self._executors.in_use(),
+            )
+            self._feed_operations(operation)
+
+    def _on_operation_acknowledged(
+        self, sender: PID, message: internal.AcknowledgeOperationStatusMessage
+    ) -> None:
+        if self._is_master(sender, message):
+            uuid, status_uuid = message.operation_uuid.value, message.status_uuid.value
+            self._feed_operations(ops.StatusAcknowledged(uuid, status_uuid))
+
+    def _on_reconcile_operations(
+        self, sender: PID, message: internal.ReconcileOperationsMessage
+    ) -> None:
+        if self._is_master(sender, message):
+            self._feed_operations(reconciled_operations_from_pb(message))
+
+    def _on_checkpoint_resources(
+        self, sender: PID, message: internal.CheckpointResourcesMessage
+    ) -> None:
+        if self._may_launch(sender, message):
+            resources = checkpointed_resources_from_pb(message.resources, field="resources")
+            self._feed_operations(ops.ResourcesReplaced(resources, self._executors.in_use()))
+
     # From the master: frameworks and tasks ------------------------------------------------------
 
     def _on_run_task(self, sender: PID, message: internal.RunTaskMessage) -> None:
         if not self._may_launch(sender, message):
             return
         launch = wire.launch_from_pb(
-            message, resource_version=self._resource_version, command_executor=COMMAND_EXECUTOR
+            message,
+            resource_version=self._resource_version,
+            command_executor=COMMAND_EXECUTOR,
+            unknown_part=self._operations.unknown_part,
         )
         self._feed_executors(launch)
 
@@ -354,15 +417,20 @@ class Agent(Process):
                 self.send(PID.parse(master), wire.unregister_message(agent_id))
             case reg.BecameConnected(master=master, agent_id=agent_id):
                 logger.info("registered with %s as %s", master, agent_id)
-                self.send(PID.parse(master), wire.update_agent_message(self._description()))
+                operations = self._operations.unacknowledged
+                update = wire.update_agent_message(self._description(), operations)
+                self.send(PID.parse(master), update)
                 self._feed_streams(streams.ForwardingResumed())
+                self._feed_operations(ops.ForwardingResumed())
             case reg.BecameDisconnected(why=why):
                 logger.warning("disconnected from the master: %s", why)
                 self._feed_streams(streams.ForwardingPaused())
+                self._feed_operations(ops.ForwardingPaused())
             case reg.ShutDown(why=why):
                 logger.info("shutting down: %s", why)
                 self.exit_status = 0
                 self._feed_streams(streams.ForwardingPaused())
+                self._feed_operations(ops.ForwardingPaused())
                 self._feed_executors(run.AgentShutdownRequested())
             case reg.ExitAtOnce(why=why):
                 logger.error("cannot go on: %s", why)
@@ -388,6 +456,13 @@ class Agent(Process):
         """Tell the registration who leads, now and whenever that changes."""
         if killed := await self._launcher.destroy_orphans():
             logger.warning("killed %d processes that an earlier agent left here", killed)
+        try:
+            volumes = persistent_volumes(self._operations.total)
+            await self._resource_files.restore_volumes(volumes)
+        except OSError as error:
+            logger.error("cannot restore volumes: %s", error)
+            self.terminate()
+            return
         await self._find_hostname()
         await self.dispatch(self.pid, self._feed_registration, reg.Recovered(None))
         leader: PID | None = None
@@ -420,11 +495,14 @@ class Agent(Process):
     def _feed_executors(self, event: run.Event) -> None:
         for effect in self._executors.handle(event, self.clock.now_s()):
             self._perform_executors(effect)
+        self._watch_drain()
 
     def _perform_executors(self, effect: run.Effect) -> None:
         match effect:
             case run.LaunchContainer():
                 self._launch(effect)
+            case run.UpdateContainer():
+                _ = self.start_task(self._update_container(effect))
             case run.DestroyContainer(container_id=container_id):
                 _ = self.start_task(self._launcher.destroy(container_id))
             case run.StartTimer(key=key, container_id=container_id, delay_s=delay_s):
@@ -446,7 +524,9 @@ class Agent(Process):
             case run.DeliverKill():
                 self._send_to(
                     effect.address,
-                    wire.kill_task_message(effect.framework_id, effect.task_id, effect.policy),
+                    wire.kill_task_message(
+                        effect.framework_id, effect.task_id, effect.policy, effect.grace_s
+                    ),
                 )
             case run.DeliverShutdown(address=address):
                 self._send_to(address, internal.ShutdownExecutorMessage())
@@ -511,11 +591,22 @@ class Agent(Process):
             os_pid = await self._launcher.launch(order, address)
         except LaunchFailed as error:
             logger.warning("executor %s: %s", order.executor.executor_id, error)
+            self._launcher.forget(container_id)
             await self._report(run.ContainerLaunchFailed(container_id, str(error)))
             return
         await self._report(run.ContainerStarted(container_id, os_pid))
         end = await self._launcher.wait(container_id)
         await self._report(run.ContainerEnded(container_id, end.wait_status, end.message))
+
+    async def _update_container(self, order: run.UpdateContainer) -> None:
+        container_id = order.container_id
+        try:
+            await self._launcher.update(order)
+        except LaunchFailed as error:
+            logger.warning("container %s: %s", container_id, error)
+            await self._report(run.ContainerUpdateFailed(container_id, str(error)))
+        else:
+            await self._report(run.ContainerUpdated(container_id))
 
     async def _report(self, event: run.Event) -> None:
         await self.dispatch(self.pid, self._feed_executors, event)
@@ -567,13 +658,15 @@ class Agent(Process):
             container_id=effect.container_id,
             os_pid=effect.os_pid,
             ip=self.pid.ip,
+            state=effect.state,
+            reason=effect.reason,
         )
         self._accept_update(
             streams.Update(
                 report.framework_id,
                 report.task_id,
                 payload.uuid,
-                report.state,
+                effect.state,
                 report.address,
                 effect.is_checkpointed,
                 payload,
@@ -629,6 +722,54 @@ class Agent(Process):
             case streams.Ignored(framework_id=framework_id, task_id=task_id, why=why):
                 logger.warning("task %s of framework %s: %s", task_id, framework_id, why)
 
+    # Operations: orders of the core -------------------------------------------------------------
+
+    def _feed_operations(self, event: ops.Event) -> None:
+        for effect in self._operations.handle(event, self.clock.now_s()):
+            self._perform_operations(effect)
+        self._watch_drain()
+
+    def _perform_operations(self, effect: ops.Effect) -> None:
+        match effect:
+            case ops.Checkpoint():
+                _ = self.start_task(self._checkpoint(effect))
+            case ops.SendStatus(record=record):
+                self._send_to(
+                    self._registration.master or "",
+                    operation_status_message(self._agent_id(), record),
+                )
+            case ops.StartRetry():
+                self._set_alarm(
+                    ("operation", effect.uuid),
+                    effect.delay_s,
+                    self._feed_operations,
+                    ops.RetryElapsed(effect.uuid, effect.generation),
+                )
+            case ops.CancelRetry(uuid=operation_uuid):
+                self._cancel_alarm(("operation", operation_uuid))
+            case ops.Ignored(why=why):
+                logger.warning("ignored: %s", why)
+
+    async def _checkpoint(self, order: ops.Checkpoint) -> None:
+        """Write down what the agent has. One that cannot must not go on promising resources."""
+        try:
+            await self._resource_files.save(order.state, self._agent_id())
+        except OSError as error:
+            logger.error("cannot write down the resources of this agent, so it ends: %s", error)
+            self.terminate()
+            return
+        if order.then is not None:
+            await self.dispatch(self.pid, self._feed_operations, order.then)
+
+    # Draining -----------------------------------------------------------------------------------
+
+    def _watch_drain(self) -> None:
+        """Tell the executors' core when a drain is over; what that takes is spread over two."""
+        is_idle = not (self._executors.frameworks() or self._operations.unacknowledged)
+        if self._executors.drain is not None and is_idle:
+            logger.info("drained: nothing is left here")
+            self._feed_executors(run.DrainEnded())
+
     # Sandboxes ----------------------------------------------------------------------------------
 
     def _collect_garbage(self) -> None:
@@ -662,6 +803,8 @@ class Agent(Process):
                 pid=str(self.pid),
                 start_time_s=self._start_time_s,
                 flags=_flag_texts(self._config),
+                total=self._operations.total,
+                drain=self._executors.drain,
                 frameworks=self._executors.frameworks(),
                 completed=self._executors.completed_frameworks(),
                 directories=self._launcher.directories(),
@@ -680,6 +823,7 @@ class Agent(Process):
             domain=self._domain,
             version=VERSION,
             resource_version=self._resource_version,
+            checkpointed=self._operations.checkpointed,
         )
 
     def _agent_id(self) -> AgentId:
@@ -728,7 +872,7 @@ def _registered(
         if not timeout_s > 0.0:  # nor is NaN
             field = "connection.total_ping_timeout_seconds"
             raise InvalidInput(field, f"must be positive, not {timeout_s}")
-    agent_id = AgentId(wire.check_id(message.slave_id.value, "slave_id"))
+    agent_id = AgentId(check_id(message.slave_id.value, "slave_id"))
     return reg.Registered(str(sender), agent_id, timeout_s, is_reregistration)
 
 

@@ -27,6 +27,7 @@ _SIZE = re.compile(r"(\d+)(B|KB|MB|GB|TB)", re.ASCII)
 # RFC 1123 labels, and underscores because container networks use them.
 _HOST = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,253}[A-Za-z0-9_])?", re.ASCII)
 JSON_DEPTH_MAX = 100
+NO_DURATION = "none"
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +163,18 @@ def duration(*, at_least_s: float = 0.0, at_most_s: float | None = None) -> Kind
         return value_s
 
     return Kind("DURATION", parse, format_duration)
+
+
+def duration_or_none() -> Kind[float | None]:
+    """A duration in seconds, or ``none`` for no such time at all."""
+
+    def parse(given: str, field: str) -> float | None:
+        return None if given.strip() == NO_DURATION else parse_duration(given, field=field)
+
+    def format_value(value_s: float | None) -> str:
+        return NO_DURATION if value_s is None else format_duration(value_s)
+
+    return Kind("DURATION", parse, format_value)
 
 
 def size() -> Kind[int]:

@@ -31,11 +31,17 @@ _STANDARD_ATTRIBUTES = frozenset(vars(logging.makeLogRecord({}))) | {"message", 
 class TextFormatter(logging.Formatter):
     """``I1121 09:53:01.123456 12345 master.py:123] text``; a traceback follows on its own lines."""
 
+    _second = -1
+    _when = ""
+
     def format(self, record: logging.LogRecord) -> str:
-        when = time.localtime(record.created)
+        second = int(record.created)
+        if second != self._second:  # many records come in one second
+            self._second = second
+            self._when = time.strftime("%m%d %H:%M:%S", time.localtime(second))
         micros = int(record.created % 1 * 1_000_000)
         prefix = (
-            f"{record.levelname[0]}{time.strftime('%m%d %H:%M:%S', when)}.{micros:06d} "
+            f"{record.levelname[0]}{self._when}.{micros:06d} "
             f"{record.process} {record.filename}:{record.lineno}] "
         )
         lines = prefix + _on_one_line(record.getMessage())

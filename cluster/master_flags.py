@@ -49,7 +49,6 @@ _UNAVAILABLE = {
 }
 _NOT_YET_EFFECTIVE = frozenset(
     {
-        "allocator",
         "allocator_agent_recovery_factor",
         "authentication_v0_timeout_s",
         "authenticators",
@@ -58,7 +57,6 @@ _NOT_YET_EFFECTIVE = frozenset(
         "credentials",
         "external_log_file",
         "filter_gpu_resources",
-        "framework_sorter",
         "http_authenticators",
         "http_framework_authenticators",
         "initialize_driver_logging",
@@ -67,12 +65,7 @@ _NOT_YET_EFFECTIVE = frozenset(
         "max_executors_per_agent",
         "max_operator_event_stream_subscribers",
         "memory_profiling",
-        "offer_constraints_re2_max_mem_bytes",
-        "offer_constraints_re2_max_program_size",
-        "publish_per_framework_metrics",
         "quorum",
-        "rate_limits",
-        "role_sorter",
         "webui_dir",
         "zk_session_timeout_s",
     }
@@ -219,7 +212,7 @@ class MasterConfig(DaemonConfig):
     allocator: str = flag(
         "hierarchical",
         kinds.text("NAME"),
-        "Which allocator divides the resources",
+        "Which allocator divides the resources: hierarchical, or an installed one",
         group=ALLOCATION,
     )
     allocation_interval_s: float = flag(
@@ -230,15 +223,16 @@ class MasterConfig(DaemonConfig):
     )
     role_sorter: str = flag(
         "drf",
-        kinds.choice("drf", "random"),
-        "In which order roles are served: drf (least dominant share first) or random",
+        kinds.text("NAME"),
+        "In which order roles are served: drf (least dominant share first), random (chances by "
+        "weight), priority (highest weight first), or an installed one",
         group=ALLOCATION,
         aliases=("user_sorter",),
     )
     framework_sorter: str = flag(
         "drf",
-        kinds.choice("drf", "random"),
-        "In which order the frameworks of one role are served",
+        kinds.text("NAME"),
+        "In which order the frameworks of one role are served; names as for --role_sorter",
         group=ALLOCATION,
     )
     min_allocatable_resources: str = flag(
@@ -247,10 +241,12 @@ class MasterConfig(DaemonConfig):
         "Smallest worthwhile offer; alternatives apart by |, quantities by ;",
         group=ALLOCATION,
     )
+    # Differs: Mesos lets a framework hold an offer for ever. Five minutes are what frameworks that
+    # collect offers on purpose hold them for; an offer that is older is most likely forgotten.
     offer_timeout_s: float | None = flag(
-        None,
-        kinds.duration(),
-        "How long a framework may hold an offer before it is rescinded; without it, for ever",
+        300.0,
+        kinds.duration_or_none(),
+        "How long a framework may hold an offer before it is rescinded; none for ever",
         group=ALLOCATION,
     )
     filter_gpu_resources: bool = flag(
@@ -317,7 +313,8 @@ class MasterConfig(DaemonConfig):
     rate_limits: kinds.JsonValue = flag(
         None,
         kinds.json_value(),
-        "Messages per second that principals may send",
+        'Messages per second that principals may send: {"limits":[{"principal":"p","qps":5,'
+        '"capacity":100}],"aggregate_default_qps":10,"aggregate_default_capacity":1000}',
         group=FRAMEWORKS,
     )
 

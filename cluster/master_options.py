@@ -2,7 +2,10 @@
 
 import math
 
+from google.protobuf import json_format
+
 from cluster.core.allocator import AllocatorOptions, parse_min_allocatable
+from cluster.core.master.rate_limits import RateLimit, RateLimits
 from cluster.core.master.state import MasterOptions
 from cluster.errors import InvalidInput
 from cluster.flag_kinds import JsonValue
@@ -10,6 +13,9 @@ from cluster.master_flags import MasterConfig
 from cluster.model.domains import FaultDomain
 from cluster.model.durations import parse_duration
 from cluster.model.roles import check_role
+from cluster.plugins import AllocatorFactory, find_allocator, find_sorter
+from cluster.validation.offer_constraints import RegexLimits
+from cluster.wire.pb import mesos_pb2 as mesos
 
 
 def master_options(config: MasterConfig) -> MasterOptions:
@@ -45,13 +51,24 @@ def allocator_options(config: MasterConfig) -> AllocatorOptions:
     """Settings of the allocator.
 
     Raises:
-        InvalidInput: ``--min_allocatable_resources`` cannot be read.
+        InvalidInput: ``--min_allocatable_resources`` cannot be read, or a sorter is unknown.
     """
     return AllocatorOptions(
         allocation_interval_s=config.allocation_interval_s,
         min_allocatable=parse_min_allocatable(config.min_allocatable_resources),
         fair_sharing_excluded=frozenset(_words(config.fair_sharing_excluded_resource_names)),
+        role_sorter=find_sorter(config.role_sorter, flag="--role_sorter"),
+        framework_sorter=find_sorter(config.framework_sorter, flag="--framework_sorter"),
     )
+
+
+def allocator_factory(config: MasterConfig) -> AllocatorFactory:
+    """What makes the allocator.
+
+    Raises:
+        InvalidInput: ``--allocator`` is unknown, or what it names is no allocator.
+    """
+    return find_allocator(config.allocator, allocator_options(config), flag="--allocator")
 
 
 def role_weights(config: MasterConfig) -> dict[str, float]:
@@ -108,6 +125,58 @@ def _interval_s(rate: str | None) -> float:
     return parse_duration(span) / int(count)
 
 
+def regex_limits(config: MasterConfig) -> RegexLimits:
+    """What a pattern in offer constraints may cost."""
+    return RegexLimits(
+        config.offer_constraints_re2_max_mem_bytes, config.offer_constraints_re2_max_program_size
+    )
+
+
+def rate_limits(config: MasterConfig) -> RateLimits | None:
+    """``--rate_limits``, None when there are none.
+
+    Raises:
+        InvalidInput: it is no RateLimits message in JSON form, lists a principal twice, or a rate
+            is not above 0.
+    """
+    flag = "--rate_limits"
+    if config.rate_limits is None:
+        return None
+    if not isinstance(config.rate_limits, dict):
+        raise InvalidInput(flag, "must be a JSON object")
+    message = mesos.RateLimits()
+    try:
+        json_format.ParseDict(config.rate_limits, message)
+    except json_format.ParseError as error:
+        raise InvalidInput(flag, f"cannot be read: {error}") from error
+    limits: dict[str, RateLimit] = {}
+    for index, entry in enumerate(message.limits):
+        field = f"{flag}.limits[{index}]"
+        if not entry.principal:
+            raise InvalidInput(f"{field}.principal", "must be set")
+        if entry.principal in limits:
+            raise InvalidInput(f"{field}.principal", f"'{entry.principal}' is listed twice")
+        limits[entry.principal] = RateLimit(
+            _qps(entry.qps, f"{field}.qps") if entry.HasField("qps") else None,
+            entry.capacity if entry.HasField("capacity") else None,
+        )
+    default = None
+    if message.HasField("aggregate_default_qps"):
+        default = RateLimit(
+            _qps(message.aggregate_default_qps, f"{flag}.aggregate_default_qps"),
+            message.aggregate_default_capacity
+            if message.HasField("aggregate_default_capacity")
+            else None,
+        )
+    return RateLimits(limits, default)
+
+
+def _qps(value: float, field: str) -> float:
+    if not math.isfinite(value) or value <= 0:
+        raise InvalidInput(field, f"must be a number above 0, not {value:g}")
+    return value
+
+
 def _allowed_roles(text: str | None) -> frozenset[str] | None:
     """The default role is always allowed."""
     if text is None:
@@ -120,9 +189,12 @@ def _words(text: str | None) -> list[str]:
 
 
 __all__ = [
+    "allocator_factory",
     "allocator_options",
     "fault_domain",
     "master_options",
     "parse_whitelist",
+    "rate_limits",
+    "regex_limits",
     "role_weights",
 ]

@@ -9,7 +9,7 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,8 +23,9 @@ from cluster.containers.base import (
 )
 from cluster.containers.environment import ExecutorFacts, executor_environment
 from cluster.containers.executor_container import check_container, command_of, wanted_environment
+from cluster.containers.resource_files import ResourceFiles, RunBlocking
 from cluster.containers.sandbox import LATEST, SandboxPaths, create_sandbox
-from cluster.core.agent.executor_events import LaunchContainer
+from cluster.core.agent.executor_events import LaunchContainer, UpdateContainer
 from cluster.errors import InvalidInput, InvariantBroken
 from cluster.model.ids import AgentId, ContainerId
 from cluster.wire.agent import allocation_role, executor_info, task_info
@@ -32,10 +33,6 @@ from cluster.wire.agent import allocation_role, executor_info, task_info
 logger = logging.getLogger(__name__)
 
 ANY_ADDRESS = "0.0.0.0"
-
-
-RunBlocking = Callable[..., Awaitable[object]]
-"""Runs ``fn(*args)``, which may block, without blocking the caller's event loop."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +51,7 @@ class ExecutorLauncher:
         config: the agent's flags.
         containerizer: runs the processes.
         inherited: the agent's own environment.
+        resource_files: shows containers their volumes.
         run_blocking: runs a function that blocks and returns what it returns.
 
     Raises:
@@ -66,17 +64,20 @@ class ExecutorLauncher:
         containerizer: Containerizer,
         inherited: Mapping[str, str],
         *,
+        resource_files: ResourceFiles,
         run_blocking: RunBlocking = asyncio.to_thread,
     ) -> None:
         self._config = config
         self._containerizer = containerizer
         self._inherited = dict(inherited)
         self._run_blocking = run_blocking
+        self._resource_files = resource_files
         self._replacement = _replacement(config.executor_environment_variables)
         self._work_dir = Path(config.work_dir).absolute()
         # Collecting garbage removes empty parents, which making a sandbox counts on.
         self._directories_lock = asyncio.Lock()
         self._sandboxes: dict[ContainerId, SandboxPaths] = {}
+        self._users: dict[ContainerId, str | None] = {}
 
     def sandbox(self, container_id: ContainerId) -> SandboxPaths | None:
         """Return where a container's sandbox is, until it was deleted."""
@@ -115,6 +116,11 @@ class ExecutorLauncher:
             except OSError as error:
                 raise LaunchFailed(f"sandbox {paths.sandbox}: {error.strerror}") from error
         command_user = info.command.user if info.command.HasField("user") else order.framework.user
+        user = command_user if self._config.switch_user and command_user else None
+        self._users[order.container_id] = user
+        if order.volumes:
+            files = self._resource_files
+            await files.link(order.container_id, paths.sandbox, order.volumes, user)
         return await self._containerizer.launch(
             ContainerConfig(
                 order.container_id,
@@ -126,9 +132,19 @@ class ExecutorLauncher:
                     replacement=self._replacement,
                     wanted=wanted_environment(info),
                 ),
-                command_user if self._config.switch_user and command_user else None,
+                user,
             )
         )
+
+    async def update(self, order: UpdateContainer) -> None:
+        """Show a running container other volumes than before.
+
+        Raises:
+            LaunchFailed: the text is for the framework.
+        """
+        paths = self._sandboxes[order.container_id]
+        user = self._users.get(order.container_id)
+        await self._resource_files.link(order.container_id, paths.sandbox, order.volumes, user)
 
     async def destroy_orphans(self) -> int:
         """Kill what an earlier agent with this work directory left running; returns how many."""
@@ -137,7 +153,14 @@ class ExecutorLauncher:
 
     async def wait(self, container_id: ContainerId) -> ContainerTermination:
         """Wait for the end of a container that was launched."""
-        return await self._containerizer.wait(container_id)
+        termination = await self._containerizer.wait(container_id)
+        self.forget(container_id)
+        return termination
+
+    def forget(self, container_id: ContainerId) -> None:
+        """Drop what is known of a container that ended or never started, but for its sandbox."""
+        self._users.pop(container_id, None)
+        self._resource_files.unlink(container_id)
 
     async def destroy(self, container_id: ContainerId) -> None:
         """Kill everything in a container."""
@@ -210,4 +233,4 @@ def _report(_function: object, path: str, failure: tuple[object, BaseException, 
         logger.warning("cannot delete %s: %s", path, failure[1])
 
 
-__all__ = ["AgentAddress", "ExecutorLauncher", "RunBlocking"]
+__all__ = ["AgentAddress", "ExecutorLauncher"]

@@ -4,7 +4,7 @@
                                                                          runs/latest -> <container>
 
 Ids become directory names verbatim, so those that came from outside are checked before
-(`cluster.wire.agent.check_id`). Source: agent.md §5; modes as recorded.
+(`cluster.wire.checked_ids`). Source: agent.md §5; modes as recorded.
 """
 
 import contextlib

@@ -6,6 +6,7 @@ from enum import IntEnum
 from cluster.model.constraints import NO_FACTS, AgentFacts
 from cluster.model.frameworks import FrameworkSpec
 from cluster.model.ids import AgentId
+from cluster.model.operations import OperationReport
 from cluster.model.resources import Resources
 from cluster.model.tasks import ExecutorSpec, TaskReport
 
@@ -53,4 +54,27 @@ class AgentReport:
     executors: tuple[ExecutorSpec, ...]
 
 
-__all__ = ["AgentCapability", "AgentReport", "AgentSpec"]
+@dataclass(frozen=True, slots=True)
+class ProviderReport:
+    """A resource provider of an agent: all it has, and the version that an operation must name."""
+
+    provider_id: str
+    total: Resources
+    resource_version: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class AgentNews:
+    """What has changed at an agent; None: it says nothing about that.
+
+    ``oversubscribed`` is everything revocable that the agent has, ``operations`` all operations
+    that it and its resource providers know of.
+    """
+
+    resource_version: bytes | None = None
+    oversubscribed: Resources | None = None
+    operations: tuple[OperationReport, ...] | None = None
+    providers: tuple[ProviderReport, ...] | None = None
+
+
+__all__ = ["AgentCapability", "AgentNews", "AgentReport", "AgentSpec", "ProviderReport"]

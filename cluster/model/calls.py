@@ -9,17 +9,23 @@ from dataclasses import dataclass
 from cluster.model.constraints import OfferConstraints
 from cluster.model.frameworks import FrameworkSpec
 from cluster.model.ids import AgentId, ExecutorId, OfferId, TaskId
-from cluster.model.tasks import TaskSpec
+from cluster.model.operations import Change, OperationId
+from cluster.model.tasks import Defect, ExecutorSpec, TaskSpec
+from cluster.model.values import Quantities
 
 
 @dataclass(frozen=True, slots=True)
 class Subscribe:
-    """Start (no id in ``spec``) or resume a subscription; ``force`` replaces another instance."""
+    """Start (no id in ``spec``) or resume a subscription; ``force`` replaces another instance.
+
+    ``has_feedback``: the scheduler can be told what becomes of operations (over HTTP).
+    """
 
     spec: FrameworkSpec
     force: bool
     suppressed_roles: frozenset[str]
     constraints: OfferConstraints | None = None
+    has_feedback: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,20 +42,53 @@ class Launch:
 
 @dataclass(frozen=True, slots=True)
 class LaunchGroup:
-    """Launch all of the tasks under one executor, or none."""
+    """Launch all of the tasks under one executor, or none.
 
-    named_tasks: tuple[tuple[TaskId, AgentId], ...]
+    ``defect`` is the first rule that the description of the group breaks by itself; of such a group
+    only the ids mean anything. Otherwise ``executor`` is set.
+    """
+
+    tasks: tuple[TaskSpec, ...]
+    executor: ExecutorSpec | None
+    defect: Defect | None = None
+
+    @property
+    def named_tasks(self) -> tuple[tuple[TaskId, AgentId], ...]:
+        """The tasks and the agents they are meant for."""
+        return tuple((task.task_id, task.agent_id) for task in self.tasks)
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeResources:
+    """Turn resources into others.
+
+    ``role`` is what the resources are marked as allocated to, None without marks. ``operation_id``
+    is set when the framework wants to hear what becomes of the change.
+    """
+
+    change: Change
+    operation_id: OperationId | None = None
+    role: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BrokenOperation:
+    """A change that cannot be read; ``error`` names the field and the rule."""
+
+    name: str
+    error: str
+    operation_id: OperationId | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class UnsupportedOperation:
-    """An offer operation that this master does not carry out; ``name`` as in the message."""
+    """An offer operation of a type that this master does not know."""
 
     name: str
     operation_id: str | None
 
 
-Operation = Launch | LaunchGroup | UnsupportedOperation
+Operation = Launch | LaunchGroup | ChangeResources | BrokenOperation | UnsupportedOperation
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +156,22 @@ class Reconcile:
 
 
 @dataclass(frozen=True, slots=True)
+class AcknowledgeOperation:
+    """The framework has taken note of the status ``uuid`` of an operation."""
+
+    operation_id: OperationId
+    uuid: bytes
+    agent_id: AgentId | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ReconcileOperations:
+    """Tell the states of the listed operations; an empty list means all that are known."""
+
+    operations: tuple[tuple[OperationId, AgentId | None], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class MessageExecutor:
     agent_id: AgentId
     executor_id: ExecutorId
@@ -124,10 +179,38 @@ class MessageExecutor:
 
 
 @dataclass(frozen=True, slots=True)
-class RequestResources:
-    """Logged only. ``count`` is the number of requests listed."""
+class AcceptInverseOffers:
+    """The framework will have left these agents in time; ``refuse_s`` as in ``Accept``."""
 
-    count: int
+    offer_ids: tuple[OfferId, ...]
+    refuse_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class DeclineInverseOffers:
+    """The framework wants to stay on these agents; ``refuse_s`` as in ``Accept``."""
+
+    offer_ids: tuple[OfferId, ...]
+    refuse_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class ResourceRequest:
+    """One amount that a framework waits for.
+
+    ``agent_id`` None: on any agent; ``role`` None: in any role of the framework.
+    """
+
+    wanted: Quantities
+    agent_id: AgentId | None = None
+    role: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RequestResources:
+    """What the framework waits for now; replaces all of its earlier requests."""
+
+    requests: tuple[ResourceRequest, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +220,13 @@ class UpdateFramework:
     spec: FrameworkSpec
     suppressed_roles: frozenset[str]
     constraints: OfferConstraints | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateRefused:
+    """An update that breaks a rule by itself; ``error`` names the field and the rule."""
+
+    error: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +247,9 @@ class UnsupportedCall:
 
 
 Call = (
-    Teardown
+    AcceptInverseOffers
+    | DeclineInverseOffers
+    | Teardown
     | Deactivate
     | Accept
     | Decline
@@ -167,25 +259,35 @@ Call = (
     | ShutdownExecutor
     | Acknowledge
     | Reconcile
+    | AcknowledgeOperation
+    | ReconcileOperations
     | MessageExecutor
     | RequestResources
     | UpdateFramework
+    | UpdateRefused
     | UnsupportedCall
 )
 
 __all__ = [
     "Accept",
+    "AcceptInverseOffers",
     "Acknowledge",
+    "AcknowledgeOperation",
+    "BrokenOperation",
     "Call",
+    "ChangeResources",
     "Deactivate",
     "Decline",
+    "DeclineInverseOffers",
     "Kill",
     "Launch",
     "LaunchGroup",
     "MessageExecutor",
     "Operation",
     "Reconcile",
+    "ReconcileOperations",
     "RequestResources",
+    "ResourceRequest",
     "Revive",
     "ShutdownExecutor",
     "Subscribe",
@@ -194,4 +296,5 @@ __all__ = [
     "UnsupportedCall",
     "UnsupportedOperation",
     "UpdateFramework",
+    "UpdateRefused",
 ]

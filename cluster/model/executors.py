@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from cluster.model.frameworks import FrameworkSpec
 from cluster.model.ids import ExecutorId, FrameworkId, TaskId
-from cluster.model.resources import Resources
+from cluster.model.resources import EMPTY, Resources
 from cluster.model.task_states import TaskState, UpdateReason
 
 
@@ -35,12 +35,19 @@ class ExecutorDescription:
 
 @dataclass(frozen=True, slots=True)
 class TaskDescription:
-    """A task as it is asked for; `payload` is its ``TaskInfo``."""
+    """A task as it is asked for.
+
+    Attributes:
+        payload: its ``TaskInfo``.
+        kill_grace_s: how long it wants between being told to end and being killed; None for "as
+            its executor does".
+    """
 
     task_id: TaskId
     name: str
     resources: Resources
     payload: object
+    kill_grace_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +58,7 @@ class TaskArrived:
         launch_executor: the master's belief: True when it thinks the executor must be started,
             False when it thinks it is there, None from a master that does not say.
         is_version_current: the launch was computed on the resources the agent has now.
+        unknown: reservations and volumes that the launch needs and the agent does not have.
     """
 
     framework: FrameworkSpec
@@ -59,6 +67,7 @@ class TaskArrived:
     task: TaskDescription
     launch_executor: bool | None
     is_version_current: bool
+    unknown: Resources = EMPTY
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +81,22 @@ class TaskUnacceptable:
     executor: ExecutorDescription | None
     task_id: TaskId
     text: str
+    is_of_group: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class DrainRequested:
+    """All tasks shall be killed, and none started until nothing is left here.
+
+    Attributes:
+        max_grace_s: the longest that a task may take to end, None for what it says itself.
+        is_mark_gone: the agent will be marked gone, and its tasks with it.
+        payload: the ``DrainConfig``.
+    """
+
+    max_grace_s: float | None
+    is_mark_gone: bool
+    payload: object
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +166,7 @@ class AgentContents:
 
 __all__ = [
     "AgentContents",
+    "DrainRequested",
     "ExecutorDescription",
     "ExecutorReported",
     "MakeUpdate",

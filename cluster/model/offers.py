@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from cluster.model.ids import AgentId, FrameworkId, OfferId
+from cluster.model.maintenance import Unavailability
 from cluster.model.resources import Resources
 
 
@@ -17,4 +18,14 @@ class Offer:
     resources: Resources
 
 
-__all__ = ["Offer"]
+@dataclass(frozen=True, slots=True)
+class InverseOffer:
+    """The wish that one framework leaves one agent before its machine is worked on."""
+
+    offer_id: OfferId
+    framework_id: FrameworkId
+    agent_id: AgentId
+    unavailability: Unavailability
+
+
+__all__ = ["InverseOffer", "Offer"]

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from functools import lru_cache
+from typing import Final
 
 from cluster.errors import ClusterError, InvalidInput
 from cluster.model.roles import ANY_ROLE, check_role, may_use_reservation
@@ -138,12 +139,26 @@ class Disk:
                 return False
 
 
+class Marks:
+    """What is special about an entry, or about any entry of a bundle: bits of one whole number.
+
+    Plain numbers, because the arithmetic of an ``IntFlag`` costs more than what it describes.
+    """
+
+    RESERVED: Final = 1
+    REFINED: Final = 2
+    """Reserved more than once over."""
+    REVOCABLE: Final = 4
+    SHARED: Final = 8
+    ALLOCATED: Final = 16
+
+
 @dataclass(frozen=True, slots=True)
 class ResourceIdentity:
     """What two amounts must share to be added.
 
     ``reservations`` is the stack, most refined last; empty means unreserved. ``whole`` is the size
-    of an entry without parts and None for everything else. The hash is computed once.
+    of an entry without parts and None for everything else. Hash and marks are computed once.
     """
 
     name: str
@@ -156,6 +171,10 @@ class ResourceIdentity:
     allocation_role: str | None = None
     whole: Amount | None = None
     _hash: int = field(init=False, repr=False, compare=False)
+    marks: int = field(init=False, repr=False, compare=False)
+    _twin: "ResourceIdentity | None" = field(init=False, repr=False, compare=False)
+    """The same with another allocation role, asked for last: marking and unmarking come in turns.
+    Where every agent has identities of its own, no cache could hold them all."""
 
     def __post_init__(self) -> None:
         parts = (
@@ -169,7 +188,14 @@ class ResourceIdentity:
             self.allocation_role,
             self.whole,
         )
+        marks = Marks.RESERVED if self.reservations else 0
+        marks |= Marks.REFINED if len(self.reservations) > 1 else 0
+        marks |= Marks.REVOCABLE if self.is_revocable else 0
+        marks |= Marks.SHARED if self.is_shared else 0
+        marks |= Marks.ALLOCATED if self.allocation_role is not None else 0
         object.__setattr__(self, "_hash", hash(parts))
+        object.__setattr__(self, "marks", marks)
+        object.__setattr__(self, "_twin", None)
 
     def __hash__(self) -> int:
         return self._hash
@@ -237,10 +263,23 @@ class Resources:
     order in which they were first seen, which equality and hash do not look at.
     """
 
-    __slots__ = ("_amounts", "_hash", "_quantities", "_reserved_roles", "_unreserved")
+    __slots__ = (
+        "_amounts",
+        "_base",
+        "_hash",
+        "_marks",
+        "_open_quantities",
+        "_quantities",
+        "_reserved_roles",
+        "_unreserved",
+    )
 
     _amounts: dict[ResourceIdentity, Amount]
+    _base: "Resources | None"
+    """The same without allocation marks."""
     _hash: int | None
+    _marks: int | None
+    _open_quantities: Mapping[str, int] | None
     _quantities: dict[str, int] | None
     _reserved_roles: tuple[str, ...] | None
     _unreserved: "Resources | None"
@@ -261,10 +300,25 @@ class Resources:
 
     def _set(self, amounts: dict[ResourceIdentity, Amount]) -> None:
         self._amounts = amounts
+        self._base = None
         self._hash = None
+        self._marks = None
+        self._open_quantities = None
         self._quantities = None
         self._reserved_roles = None
         self._unreserved = None
+
+    @classmethod
+    def sum_of(cls, bundles: Iterable["Resources"]) -> "Resources":
+        """All bundles together, in one pass: the ranges and sets of one identity are merged once.
+
+        Adding a thousand tasks' ports one by one would copy the growing list of ranges each time.
+        """
+        several: dict[ResourceIdentity, list[Amount]] = {}
+        for bundle in bundles:
+            for identity, amount in bundle._amounts.items():
+                several.setdefault(identity, []).append(amount)
+        return cls._of({identity: _sum_of(found) for identity, found in several.items()})
 
     @classmethod
     def parse(cls, text: str, default_role: str = ANY_ROLE) -> "Resources":
@@ -325,7 +379,7 @@ class Resources:
     def contains(self, other: "Resources") -> bool:
         """Whether ``self - other`` is possible."""
         mine = self._amounts
-        if mine == other._amounts:
+        if self is other or mine == other._amounts:
             return True
         for identity, amount in other._amounts.items():
             have = mine.get(identity)
@@ -374,10 +428,35 @@ class Resources:
             totals: dict[str, int] = {}
             for identity, amount in self._amounts.items():
                 if identity.type is ValueType.SCALAR:
-                    milli = _scalar_milli(identity, amount)
-                    totals[identity.name] = totals.get(identity.name, 0) + milli
+                    name = identity.name
+                    if identity.whole is None:
+                        assert isinstance(amount, int)
+                        totals[name] = totals.get(name, 0) + amount
+                    else:
+                        totals[name] = totals.get(name, 0) + _scalar_milli(identity, amount)
             self._quantities = totals
         return self._quantities
+
+    def open_quantities(self) -> Mapping[str, int]:
+        """Like :meth:`quantities`, of what is neither reserved nor revocable.
+
+        This is what quotas are about. The map is computed once and shared: treat it as read-only.
+        """
+        if self._open_quantities is None:
+            self._open_quantities = self.unreserved().without(Marks.REVOCABLE).quantities()
+        return self._open_quantities
+
+    def reserved_quantities(self) -> Mapping[str, Mapping[str, int]]:
+        """Scalar totals of what is reserved: role to name to thousandths."""
+        if not self.marks & Marks.RESERVED:
+            return {}
+        by_role: dict[str, dict[str, int]] = {}
+        for identity, amount in self._amounts.items():
+            if identity.reservations and identity.type is ValueType.SCALAR:
+                totals = by_role.setdefault(identity.reservations[-1].role, {})
+                milli = _scalar_milli(identity, amount)
+                totals[identity.name] = totals.get(identity.name, 0) + milli
+        return by_role
 
     def scalar_milli(self, name: str) -> int:
         """Total of one scalar in thousandths; 0 when absent."""
@@ -391,26 +470,87 @@ class Resources:
 
     # Views --------------------------------------------------------------------------------------
 
+    @property
+    def marks(self) -> int:
+        """The :class:`Marks` of all entries together; computed once."""
+        if self._marks is None:
+            marks = 0
+            for identity in self._amounts:
+                marks |= identity.marks
+            self._marks = marks
+        return self._marks
+
     def where(self, wanted: Callable[[ResourceIdentity], bool]) -> "Resources":
         """The entries whose identity satisfies the predicate."""
         return Resources._of({k: v for k, v in self._amounts.items() if wanted(k)})
 
+    def without(self, marks: int) -> "Resources":
+        """The entries that bear none of these :class:`Marks`."""
+        if not self.marks & marks:
+            return self
+        return self.where(lambda identity: not identity.marks & marks)
+
     def allocated_to(self, role: str) -> "Resources":
         """The same resources, marked as allocated to a role."""
-        return self._reallocated(role)
+        marked = self._reallocated(role)
+        if not self.marks & Marks.ALLOCATED:
+            marked._base = self
+        return marked
 
     def unallocated(self) -> "Resources":
         """The same resources without allocation marks."""
-        if all(identity.allocation_role is None for identity in self._amounts):
+        if not self.marks & Marks.ALLOCATED:
             return self
-        return self._reallocated(None)
+        if self._base is None:
+            self._base = self._reallocated(None)
+        return self._base
 
     def unreserved(self) -> "Resources":
         if self._unreserved is None:
-            if not self.reserved_roles():
+            if not self.marks & Marks.RESERVED:
                 return self
-            self._unreserved = self.where(lambda identity: not identity.reservations)
+            amounts = self._amounts
+            self._unreserved = Resources._of(
+                {k: v for k, v in amounts.items() if not k.marks & Marks.RESERVED}
+            )
         return self._unreserved
+
+    def unshared(self) -> "Resources":
+        """What only one can have at a time."""
+        return self.without(Marks.SHARED)
+
+    def shared(self) -> "Resources":
+        """What several can use at once."""
+        if not self.marks & Marks.SHARED:
+            return EMPTY
+        return self.where(lambda identity: identity.is_shared)
+
+    def chopped(self, room: Mapping[str, int]) -> "Resources":
+        """The bundle with its open scalars (see :meth:`open_quantities`) cut down to ``room``.
+
+        Args:
+            room: name to thousandths; a name without entry is not cut.
+
+        What has no parts stays whole or goes. Entries are served in their order; the bundle itself
+        comes back when there is room for everything.
+        """
+        have = self.open_quantities()
+        tight = {name: left for name, left in room.items() if left < have.get(name, 0)}
+        if not tight:
+            return self
+        amounts: dict[ResourceIdentity, Amount] = {}
+        for identity, amount in self._amounts.items():
+            left = tight.get(identity.name)
+            if left is None or not _is_open(identity) or identity.type is not ValueType.SCALAR:
+                amounts[identity] = amount
+                continue
+            assert isinstance(amount, int)
+            size = 1 if identity.whole is None else _scalar_milli(identity, 1)
+            taken = min(amount, max(0, left) // size) if size else amount
+            if taken:
+                amounts[identity] = taken
+                tight[identity.name] = left - taken * size
+        return Resources._of(amounts)
 
     def reserved_to(self, role: str) -> "Resources":
         """Entries reserved for exactly this role."""
@@ -419,8 +559,11 @@ class Resources:
     def reserved_roles(self) -> tuple[str, ...]:
         """Roles for which something is reserved, sorted."""
         if self._reserved_roles is None:
-            roles = {i.reserved_for for i in self._amounts if i.reserved_for is not None}
-            self._reserved_roles = tuple(sorted(roles))
+            if self.marks & Marks.RESERVED:
+                roles = {i.reservations[-1].role for i in self._amounts if i.reservations}
+                self._reserved_roles = tuple(sorted(roles))
+            else:
+                self._reserved_roles = ()
         return self._reserved_roles
 
     def usable_by(self, role: str) -> "Resources":
@@ -442,6 +585,7 @@ class Resources:
         resources = Resources._of(amounts)
         if len(amounts) == len(self._amounts):
             resources._quantities = self._quantities
+            resources._open_quantities = self._open_quantities
             resources._reserved_roles = self._reserved_roles
         return resources
 
@@ -518,6 +662,25 @@ def _accumulate(
     amounts[identity] = amount if mine is None else _sum(mine, amount)
 
 
+def _sum_of(amounts: list[Amount]) -> Amount:
+    """All amounts of one identity."""
+    if len(amounts) == 1:
+        return amounts[0]
+    pairs: list[tuple[int, int]] = []
+    words: list[str] = []
+    total = 0
+    for amount in amounts:
+        if isinstance(amount, int):
+            total += amount
+        elif isinstance(amount, Ranges):
+            pairs.extend(amount)
+        else:
+            words.extend(amount)
+    if pairs:
+        return Ranges.of(pairs)
+    return Items.of(words) if words else total
+
+
 def _sum(left: Amount, right: Amount) -> Amount:
     if isinstance(left, int) and isinstance(right, int):
         return left + right
@@ -559,9 +722,26 @@ def _scalar_milli(identity: ResourceIdentity, amount: Amount) -> int:
     return size * amount
 
 
-@lru_cache(maxsize=_IDENTITY_CACHE_MAX)
 def _with_allocation_role(identity: ResourceIdentity, role: str | None) -> ResourceIdentity:
+    if identity.allocation_role == role:
+        return identity
+    twin = identity._twin
+    if twin is not None and twin.allocation_role == role:
+        return twin
+    found = _marked(identity, role)
+    object.__setattr__(identity, "_twin", found)
+    object.__setattr__(found, "_twin", identity)
+    return found
+
+
+@lru_cache(maxsize=_IDENTITY_CACHE_MAX)
+def _marked(identity: ResourceIdentity, role: str | None) -> ResourceIdentity:
     return _shared(replace(identity, allocation_role=role))
+
+
+def _is_open(identity: ResourceIdentity) -> bool:
+    """Whether quotas and their headroom are about it."""
+    return not identity.marks & (Marks.RESERVED | Marks.REVOCABLE)
 
 
 def _describe(identity: ResourceIdentity) -> str:
@@ -622,6 +802,7 @@ __all__ = [
     "DiskSource",
     "DiskSourceType",
     "Labels",
+    "Marks",
     "Persistence",
     "Reservation",
     "ReservationType",

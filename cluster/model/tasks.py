@@ -50,7 +50,7 @@ class TaskSpec:
     ``has_limits``: resource limits beside the requests, which not every agent can enforce.
     ``defect`` is the first rule that the description breaks by itself, whatever the cluster's
     state; of such a task only the ids mean anything. ``info`` is the framework's own description,
-    which goes to the agent.
+    which goes to the agent. ``shares_cgroups``: limited together with its executor.
     """
 
     task_id: TaskId
@@ -61,6 +61,7 @@ class TaskSpec:
     has_limits: bool
     defect: Defect | None
     info: object
+    shares_cgroups: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +98,8 @@ class StatusUpdate:
 
     ``state`` is what this update says, ``latest_state`` what the agent knows by now (the updates
     of one task queue up until acknowledged). ``uuid`` is None when no acknowledgement is wanted.
-    ``note`` is kept by the master, ``payload`` goes to the framework as it is.
+    ``note`` is kept by the master, ``payload`` goes to the framework as it is. ``why`` has the
+    numbers of source and reason, None when no reason is given.
     """
 
     framework_id: FrameworkId
@@ -109,6 +111,7 @@ class StatusUpdate:
     uuid: bytes | None
     note: TaskStatusNote
     payload: object
+    why: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,8 +5,9 @@ from collections.abc import Iterable
 
 from cluster.errors import InvalidInput
 from cluster.model.resources import check_types_agree
-from cluster.validation.framework import roles_error
+from cluster.validation.framework import offer_filters_error, roles_error
 from cluster.validation.identifiers import id_error
+from cluster.wire.master_intake import agent_total
 from cluster.wire.pb import mesos_pb2 as mesos
 from cluster.wire.pb import messages_pb2 as internal
 from cluster.wire.resources import attributes_from_pb, resources_from_pb
@@ -48,7 +49,7 @@ def _common_error(
 ) -> str | None:
     try:
         check_types_agree(resources_from_pb(message.slave.resources, field="slave.resources"))
-        resources_from_pb(message.checkpointed_resources, field="checkpointed_resources")
+        agent_total(message)
         attributes_from_pb(message.slave.attributes, field="slave.attributes")
     except InvalidInput as error:
         return str(error)
@@ -71,7 +72,7 @@ def _frameworks_error(frameworks: Iterable[mesos.FrameworkInfo]) -> str | None:
             return error
         if framework_id in seen:
             return f"frameworks: {framework_id} is listed twice"
-        if (error := roles_error(info)) is not None:
+        if (error := roles_error(info) or offer_filters_error(info)) is not None:
             return f"frameworks: {framework_id}: {error}"
         seen.add(framework_id)
     return None

@@ -6,10 +6,15 @@ Rules that need the master's memory (completed ids, allowed roles) are in the co
 import math
 from collections.abc import Iterable
 
+from cluster.errors import InvalidInput
 from cluster.model.frameworks import FrameworkCapability
 from cluster.model.roles import role_error
 from cluster.validation.identifiers import id_error
-from cluster.wire.framework_info import framework_capabilities, framework_roles
+from cluster.wire.framework_info import (
+    framework_capabilities,
+    framework_roles,
+    min_allocatable,
+)
 from cluster.wire.pb import mesos_pb2 as mesos
 from cluster.wire.pb import scheduler_pb2 as scheduler
 
@@ -27,7 +32,7 @@ def framework_error(
         roles_error(info)
         or _framework_id_error(info)
         or failover_timeout_error(info)
-        or _offer_filters_error(info)
+        or offer_filters_error(info)
         or _foreign_role_error("suppressed_roles", suppressed_roles, info)
         or _foreign_role_error(
             "offer_constraints", () if constraints is None else constraints.role_constraints, info
@@ -67,14 +72,16 @@ def failover_timeout_error(info: mesos.FrameworkInfo) -> str | None:
     )
 
 
-def _offer_filters_error(info: mesos.FrameworkInfo) -> str | None:
-    for role, filters in info.offer_filters.items():
-        if role not in framework_roles(info):
+def offer_filters_error(info: mesos.FrameworkInfo) -> str | None:
+    """Filters may be for own roles only, and must hold amounts that can be counted exactly."""
+    own = framework_roles(info)
+    for role in info.offer_filters:
+        if role not in own:
             return f"offer_filters: '{role}' is not a role of the framework"
-        for quantities in filters.min_allocatable_resources.quantities:
-            for name, scalar in quantities.quantities.items():
-                if not math.isfinite(scalar.value) or scalar.value < 0:
-                    return f"offer_filters: {name} of '{role}' must be a number of at least 0"
+    try:
+        min_allocatable(info)
+    except InvalidInput as error:
+        return str(error)
     return None
 
 
@@ -86,4 +93,10 @@ def _foreign_role_error(field: str, roles: Iterable[str], info: mesos.FrameworkI
     return None
 
 
-__all__ = ["FAILOVER_TIMEOUT_S_MAX", "failover_timeout_error", "framework_error", "roles_error"]
+__all__ = [
+    "FAILOVER_TIMEOUT_S_MAX",
+    "failover_timeout_error",
+    "framework_error",
+    "offer_filters_error",
+    "roles_error",
+]

@@ -1,7 +1,9 @@
 """Rules for ids that peers choose. Source: master.md §6.3 rule 1."""
 
+import re
+
 ID_BYTES_MAX = 255
-_SEPARATORS = frozenset("/\\")
+_UNFIT = re.compile(r"[/\\\x00-\x1f\x7f]")
 
 
 def id_error(value: str, field: str) -> str | None:
@@ -15,9 +17,7 @@ def id_error(value: str, field: str) -> str | None:
         return f"{field}: must have at most {ID_BYTES_MAX} bytes"
     if value in (".", ".."):
         return f"{field}: must not be '{value}'"
-    if any(character in _SEPARATORS or ord(character) < 32 for character in value) or (
-        "\x7f" in value
-    ):
+    if _UNFIT.search(value):
         return f"{field}: must not contain slashes, backslashes or control characters: {value!r}"
     return None
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from cluster.errors import InvalidInput
-from cluster.model.resources import Resource, Resources
+from cluster.model.resources import Resource, Resources, check_types_agree
 from cluster.validation.identifiers import id_error
 from cluster.wire.pb import mesos_pb2 as mesos
 from cluster.wire.resources import resources_from_pb
@@ -19,6 +19,10 @@ def resources_error(messages: Iterable[mesos.Resource], field: str) -> str | Non
         resources = resources_from_pb(messages, field=field)
     except InvalidInput as error:
         return str(error)
+    try:
+        check_types_agree(resources)
+    except InvalidInput as error:
+        return f"{field}: {error}"
     return (
         _roles_error(resources, field)
         or _revocable_error(resources, field)

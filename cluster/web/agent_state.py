@@ -7,14 +7,17 @@ Source: http-api.md §7.
 from collections.abc import Iterable, Mapping
 
 from google.protobuf import json_format
+from google.protobuf.message import Message
 
 from cluster import VERSION
-from cluster.core.agent.executor_state import Executor, Framework, Task
-from cluster.model.resources import Resources
+from cluster.core.agent.executor_state import Drain, Executor, Framework, Task
+from cluster.model.resources import EMPTY, Resources
 from cluster.model.task_states import TaskState
 from cluster.model.values import Items, Ranges, ValueType, milli_to_float
 from cluster.wire.agent import AgentDescription
+from cluster.wire.agent_operations import portable_resources
 from cluster.wire.pb import mesos_pb2 as mesos
+from cluster.wire.resources import resources_to_pb
 
 Json = dict[str, object]
 
@@ -36,11 +39,15 @@ def agent_state_json(
     frameworks: Iterable[Framework],
     completed: Iterable[Framework],
     directories: Mapping[str, str],
+    total: Resources,
+    drain: Drain | None,
 ) -> Json:
     """Answer ``/state``.
 
     Args:
         start_time_s: when the agent started, seconds since 1970.
+        total: what the agent has, reservations and volumes in their place.
+        drain: how it is being drained.
         flags: as given or by default, text form.
         directories: container id → sandbox.
     """
@@ -53,8 +60,10 @@ def agent_state_json(
         "capabilities": [
             mesos.SlaveInfo.Capability.Type.Name(capability) for capability in agent.capabilities
         ],
-        "resources": resources_json(agent.resources),
-        "unreserved_resources": resources_json(agent.resources.unreserved()),
+        "resources": resources_json(total),
+    }
+    state |= _reservations_json(total, _allocated(frameworks))
+    state |= {
         "attributes": {
             attribute.name: _value_json(attribute.value) for attribute in agent.attributes
         },
@@ -64,7 +73,66 @@ def agent_state_json(
         "frameworks": [_framework_json(agent, one, directories) for one in frameworks],
         "completed_frameworks": [_framework_json(agent, one, directories) for one in completed],
     }
+    if drain is not None and isinstance(drain.payload, mesos.DrainConfig):
+        state["drain_config"] = _drain_json(drain.payload)
+        state["estimated_drain_start_time_seconds"] = int(drain.started_s)
     return state
+
+
+def _reservations_json(total: Resources, allocated: Resources) -> Json:
+    """Show what is reserved for whom and what for nobody, in short and in full."""
+    return {
+        "reserved_resources": {
+            role: resources_json(total.reserved_to(role)) for role in total.reserved_roles()
+        },
+        "unreserved_resources": resources_json(total.unreserved()),
+        "reserved_resources_full": {
+            role: resources_full_json(total.reserved_to(role)) for role in total.reserved_roles()
+        },
+        "unreserved_resources_full": resources_full_json(total.unreserved()),
+        "reserved_resources_allocated": {
+            role: resources_json(allocated.reserved_to(role)) for role in allocated.reserved_roles()
+        },
+        "unreserved_resources_allocated": resources_json(allocated.unreserved()),
+        "resource_providers": [],
+    }
+
+
+def _allocated(frameworks: Iterable[Framework]) -> Resources:
+    total = EMPTY
+    for framework in frameworks:
+        for executor in framework.executors.values():
+            total = total + executor.allocated().unallocated()
+    return total
+
+
+def resources_full_json(resources: Resources) -> list[Json]:
+    """Show every resource with its reservations: in both spellings, as far as there are two."""
+    shown: list[Json] = []
+    for old, new in zip(
+        portable_resources(resources), resources_to_pb(resources, refined=True), strict=True
+    ):
+        one = _message_json(old)
+        if old.HasField("ranges"):
+            # The general form writes such numbers as texts.
+            pairs = [{"begin": pair.begin, "end": pair.end} for pair in old.ranges.range]
+            one["ranges"] = {"range": pairs}
+        if new.reservations:
+            one["reservations"] = [_message_json(level) for level in new.reservations]
+        shown.append(one)
+    return shown
+
+
+def _drain_json(config: mesos.DrainConfig) -> Json:
+    shown: Json = {}
+    if config.HasField("max_grace_period"):
+        shown["max_grace_period"] = {"nanoseconds": config.max_grace_period.nanoseconds}
+    return shown | {"mark_gone": config.mark_gone}
+
+
+def _message_json(message: Message) -> Json:
+    shown: Json = json_format.MessageToDict(message, preserving_proto_field_name=True)
+    return shown
 
 
 def resources_json(resources: Resources) -> Json:
@@ -177,4 +245,4 @@ def _state_name(state: TaskState) -> str:
     return mesos.TaskState.Name(mesos.TaskState.ValueType(state))
 
 
-__all__ = ["Json", "agent_state_json", "resources_json", "version_json"]
+__all__ = ["Json", "agent_state_json", "resources_full_json", "resources_json", "version_json"]

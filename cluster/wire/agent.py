@@ -7,14 +7,17 @@ old spelling (``role``), which every master reads, and to executors in the new o
 Source: messages.md §2.2, §2.3, §4.1; agent.md §1.3, §2, §3, §8.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 from cluster.errors import InvalidInput
+from cluster.model.agent_operations import OperationRecord
 from cluster.model.attributes import Attributes
+from cluster.model.conversions import persistent_volumes
 from cluster.model.executors import (
     AgentContents,
+    DrainRequested,
     ExecutorDescription,
     ExecutorReported,
     MakeUpdate,
@@ -26,8 +29,10 @@ from cluster.model.executors import (
 )
 from cluster.model.frameworks import FrameworkSpec
 from cluster.model.ids import AgentId, ContainerId, ExecutorId, FrameworkId, TaskId
-from cluster.model.resources import Resources
-from cluster.model.task_states import TaskState, UpdateSource
+from cluster.model.resources import EMPTY, Resources
+from cluster.model.task_states import TaskState, UpdateReason, UpdateSource
+from cluster.wire.agent_operations import UUID_BYTES, operation_to_pb, portable_resources
+from cluster.wire.checked_ids import check_id
 from cluster.wire.framework_info import framework_spec
 from cluster.wire.pb import mesos_pb2 as mesos
 from cluster.wire.pb import messages_pb2 as internal
@@ -42,9 +47,6 @@ GENERATED_EXECUTOR_GRACE_MARGIN_S = 2.0
 # Commands longer than this are cut in the name of their executor, to so many characters (recorded).
 _COMMAND_NAME_CHARACTERS_MAX = 15
 _COMMAND_NAME_CHARACTERS_CUT = 12
-
-UUID_BYTES = 16
-ID_BYTES_MAX = 255
 
 _NANOSECONDS_PER_S = 1_000_000_000
 
@@ -62,7 +64,11 @@ CAPABILITIES: Final = (
 
 @dataclass(frozen=True, slots=True)
 class AgentDescription:
-    """What an agent says of itself; `agent_id` is None before its first registration."""
+    """What an agent says of itself; `agent_id` is None before its first registration.
+
+    `resources` are what its operator declared, `checkpointed` the reservations and volumes made of
+    a part of them.
+    """
 
     agent_id: AgentId | None
     hostname: str
@@ -75,26 +81,10 @@ class AgentDescription:
     capabilities: tuple["mesos.SlaveInfo.Capability.Type.ValueType", ...] = field(
         default=CAPABILITIES
     )
+    checkpointed: Resources = EMPTY
 
 
 # ---- what comes in ------------------------------------------------------------------------------
-
-
-def check_id(value: str, name: str) -> str:
-    """Check an id that will be used as a directory name.
-
-    Raises:
-        InvalidInput: empty, too long, a dot name, or with a slash, NUL or other control character.
-    """
-    if not value:
-        raise InvalidInput(name, "must not be empty")
-    if len(value.encode()) > ID_BYTES_MAX:
-        raise InvalidInput(name, f"must have at most {ID_BYTES_MAX} bytes")
-    if value in (".", ".."):
-        raise InvalidInput(name, "must not be '.' or '..'")
-    if "/" in value or any(ord(letter) < 32 or ord(letter) == 127 for letter in value):
-        raise InvalidInput(name, "must not contain slashes or control characters")
-    return value
 
 
 def framework_from_pb(info: mesos.FrameworkInfo) -> FrameworkSpec:
@@ -108,7 +98,11 @@ def framework_from_pb(info: mesos.FrameworkInfo) -> FrameworkSpec:
 
 
 def launch_from_pb(
-    message: internal.RunTaskMessage, *, resource_version: bytes, command_executor: Sequence[str]
+    message: internal.RunTaskMessage,
+    *,
+    resource_version: bytes,
+    command_executor: Sequence[str],
+    unknown_part: Callable[[Resources], Resources] = lambda wanted: EMPTY,
 ) -> TaskArrived | TaskUnacceptable:
     """Read the order to run a task.
 
@@ -116,6 +110,7 @@ def launch_from_pb(
         message: as received from the master.
         resource_version: of this agent; a launch that names another one is out of date.
         command_executor: argv of the program that runs command tasks.
+        unknown_part: tells which of some resources the agent does not have.
 
     Raises:
         InvalidInput: it cannot even be told whose task this is.
@@ -128,15 +123,20 @@ def launch_from_pb(
         check_id(info.task_id.value, "task.task_id")
         executor = _executor_of(info, framework, command_executor)
         resources = resources_from_pb(info.resources, field="task.resources")
+        _check_volume_ids(resources, "task.resources")
+        kill_grace_s = _grace_s(info.kill_policy, "task.kill_policy.grace_period")
     except InvalidInput as error:
+        if executor is None and info.HasField("executor"):
+            executor = _booked_executor(info.executor)
         return TaskUnacceptable(framework, executor, task_id, str(error))
     return TaskArrived(
         framework,
         message.pid,
         executor,
-        TaskDescription(task_id, info.name, resources, info),
+        TaskDescription(task_id, info.name, resources, info, kill_grace_s),
         message.launch_executor if message.HasField("launch_executor") else None,
         _is_current(message.resource_version_uuids, resource_version),
+        unknown_part(executor.resources + resources),
     )
 
 
@@ -148,12 +148,9 @@ def refused_group_from_pb(message: internal.RunTaskGroupMessage) -> list[TaskUna
     """
     framework = framework_from_pb(message.framework)
     text = "task groups need an executor that uses the HTTP interface, which is not served here"
-    try:
-        executor = _custom_executor(message.executor)
-    except InvalidInput:
-        executor = None
+    executor = _booked_executor(message.executor)
     return [
-        TaskUnacceptable(framework, executor, TaskId(task.task_id.value), text)
+        TaskUnacceptable(framework, executor, TaskId(task.task_id.value), text, is_of_group=True)
         for task in message.task_group.tasks
     ]
 
@@ -226,18 +223,61 @@ def _custom_executor(info: mesos.ExecutorInfo) -> ExecutorDescription:
     return _describe(info, is_generated=False)
 
 
+def _booked_executor(info: mesos.ExecutorInfo) -> ExecutorDescription | None:
+    """Describe an executor that cannot be started here; None when it has no usable description.
+
+    The master has booked it with its task and must hear that it is not here.
+    """
+    try:
+        check_id(info.executor_id.value, "executor.executor_id")
+        return _describe(info, is_generated=False)
+    except InvalidInput:
+        return None
+
+
+def drain_from_pb(config: mesos.DrainConfig) -> DrainRequested:
+    """Read the order to drain this agent.
+
+    Raises:
+        InvalidInput: the grace period is negative.
+    """
+    max_grace_s: float | None = None
+    if config.HasField("max_grace_period"):
+        max_grace_s = config.max_grace_period.nanoseconds / _NANOSECONDS_PER_S
+        if max_grace_s < 0:
+            raise InvalidInput("config.max_grace_period", "must not be negative")
+    return DrainRequested(max_grace_s, config.mark_gone, config)
+
+
+def _check_volume_ids(resources: Resources, field: str) -> None:
+    """Persistence ids become names of directories."""
+    for volume in persistent_volumes(resources):
+        check_id(volume.volume_id, f"{field}: disk.persistence.id")
+
+
+def _grace_s(policy: mesos.KillPolicy, field: str) -> float | None:
+    if not policy.HasField("grace_period"):
+        return None
+    grace_s = policy.grace_period.nanoseconds / _NANOSECONDS_PER_S
+    if grace_s < 0:
+        raise InvalidInput(field, "must not be negative")
+    return grace_s
+
+
 def _describe(info: mesos.ExecutorInfo, *, is_generated: bool) -> ExecutorDescription:
     grace_s: float | None = None
     if info.HasField("shutdown_grace_period"):
         grace_s = info.shutdown_grace_period.nanoseconds / _NANOSECONDS_PER_S
         if grace_s < 0:
             raise InvalidInput("executor.shutdown_grace_period", "must not be negative")
+    resources = resources_from_pb(info.resources, field="executor.resources")
+    _check_volume_ids(resources, "executor.resources")
     return ExecutorDescription(
         ExecutorId(info.executor_id.value),
         info.name,
         info.source,
         is_generated,
-        resources_from_pb(info.resources, field="executor.resources"),
+        resources,
         grace_s,
         info,
     )
@@ -302,7 +342,11 @@ def _cut(text: str) -> str:
 def agent_info(agent: AgentDescription, *, refined: bool) -> mesos.SlaveInfo:
     """Write the agent's description; `refined` chooses the spelling of its resources."""
     info = mesos.SlaveInfo(hostname=agent.hostname, port=agent.port, checkpoint=True)
-    info.resources.extend(resources_to_pb(agent.resources, refined=refined))
+    info.resources.extend(
+        resources_to_pb(agent.resources, refined=True)
+        if refined
+        else portable_resources(agent.resources)
+    )
     info.attributes.extend(attributes_to_pb(agent.attributes))
     if agent.agent_id is not None:
         info.id.value = agent.agent_id
@@ -315,6 +359,7 @@ def register_message(agent: AgentDescription) -> internal.RegisterSlaveMessage:
     message = internal.RegisterSlaveMessage(
         slave=agent_info(agent, refined=False), version=agent.version
     )
+    message.checkpointed_resources.extend(portable_resources(agent.checkpointed))
     for capability in agent.capabilities:
         message.agent_capabilities.add(type=capability)
     message.resource_version_uuid.value = agent.resource_version
@@ -331,6 +376,7 @@ def reregister_message(
     message = internal.ReregisterSlaveMessage(
         slave=agent_info(agent, refined=False), version=agent.version
     )
+    message.checkpointed_resources.extend(portable_resources(agent.checkpointed))
     for capability in agent.capabilities:
         message.agent_capabilities.add(type=capability)
     message.resource_version_uuid.value = agent.resource_version
@@ -350,7 +396,7 @@ def task_record(agent: AgentDescription, task: TaskSnapshot) -> mesos.Task:
     if task.executor_id is not None:
         record.executor_id.value = task.executor_id
     record.slave_id.value = str(agent.agent_id)
-    record.resources.extend(resources_to_pb(task.description.resources, refined=False))
+    record.resources.extend(portable_resources(task.description.resources))
     record.statuses.extend(s for s in task.statuses if isinstance(s, mesos.TaskStatus))
     if task.forwarded_state is not None and task.forwarded_uuid is not None:
         record.status_update_state = _pb_state(task.forwarded_state)
@@ -365,11 +411,15 @@ def task_record(agent: AgentDescription, task: TaskSnapshot) -> mesos.Task:
     return record
 
 
-def update_agent_message(agent: AgentDescription) -> internal.UpdateSlaveMessage:
-    """Tell the totals; the empty parts are there in the recorded messages, too."""
+def update_agent_message(
+    agent: AgentDescription, operations: Iterable[OperationRecord] = ()
+) -> internal.UpdateSlaveMessage:
+    """Tell the operations the master has not acknowledged; empty parts are recorded to be there."""
     message = internal.UpdateSlaveMessage(update_oversubscribed_resources=False)
     message.slave_id.value = str(agent.agent_id)
     message.operations.SetInParent()
+    agent_id = AgentId(message.slave_id.value)
+    message.operations.operations.extend(operation_to_pb(agent_id, one) for one in operations)
     message.resource_version_uuid.value = agent.resource_version
     message.resource_providers.SetInParent()
     return message
@@ -423,11 +473,19 @@ def completed_update(
     container_id: ContainerId | None,
     os_pid: int | None,
     ip: str,
+    state: TaskState,
+    reason: UpdateReason | None,
 ) -> internal.StatusUpdate:
-    """Copy an executor's update and fill in what only the agent knows, where it is missing."""
+    """Copy an executor's update and fill in what only the agent knows, where it is missing.
+
+    `state` and, unless None, `reason` take the place of what the executor said.
+    """
     update = internal.StatusUpdate()
     update.CopyFrom(status_update(report.payload))
     status = update.status
+    status.state = _pb_state(state)
+    if reason is not None:
+        status.reason = mesos.TaskStatus.Reason.ValueType(reason)
     status.uuid = update.uuid
     status.source = mesos.TaskStatus.Source.ValueType(UpdateSource.EXECUTOR)
     status.slave_id.value = agent_id
@@ -495,12 +553,15 @@ def run_task_message(
 
 
 def kill_task_message(
-    framework_id: FrameworkId, task_id: TaskId, policy: object | None
+    framework_id: FrameworkId, task_id: TaskId, policy: object | None, grace_s: float | None = None
 ) -> internal.KillTaskMessage:
+    """Tell an executor to kill a task; `grace_s`, when not None, takes the place of the policy."""
     message = internal.KillTaskMessage(
         framework_id=mesos.FrameworkID(value=framework_id), task_id=mesos.TaskID(value=task_id)
     )
-    if isinstance(policy, mesos.KillPolicy):
+    if grace_s is not None:
+        message.kill_policy.grace_period.nanoseconds = int(grace_s * _NANOSECONDS_PER_S)
+    elif isinstance(policy, mesos.KillPolicy):
         message.kill_policy.CopyFrom(policy)
     return message
 
@@ -564,7 +625,7 @@ def _with_old_spelling(info: mesos.ExecutorInfo) -> mesos.ExecutorInfo:
     copy.CopyFrom(info)
     resources = resources_from_pb(info.resources, field="executor.resources")
     del copy.resources[:]
-    copy.resources.extend(resources_to_pb(resources, refined=False))
+    copy.resources.extend(portable_resources(resources))
     return copy
 
 
@@ -580,14 +641,12 @@ def _pb_state(state: TaskState) -> "mesos.TaskState.ValueType":
 __all__ = [
     "CAPABILITIES",
     "GENERATED_EXECUTOR_RESOURCES",
-    "ID_BYTES_MAX",
-    "UUID_BYTES",
     "AgentDescription",
     "acknowledgement",
     "agent_info",
     "allocation_role",
-    "check_id",
     "completed_update",
+    "drain_from_pb",
     "executor_info",
     "executor_registered_message",
     "executor_to_framework_message",

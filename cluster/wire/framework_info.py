@@ -2,6 +2,7 @@
 
 from cluster.model.frameworks import FrameworkCapability, FrameworkSpec
 from cluster.model.ids import FrameworkId
+from cluster.model.values import Quantities, milli_from_float
 from cluster.wire.pb import mesos_pb2 as mesos
 
 _CAPABILITIES = {int(capability): capability for capability in FrameworkCapability}
@@ -23,8 +24,35 @@ def framework_capabilities(info: mesos.FrameworkInfo) -> frozenset[FrameworkCapa
     )
 
 
+def min_allocatable(info: mesos.FrameworkInfo) -> dict[str, tuple[Quantities, ...]]:
+    """Role -> alternatives of which an offer must hold one; roles without a wish are left out.
+
+    Raises:
+        InvalidInput: an amount is negative or no number.
+    """
+    return {
+        role: tuple(
+            _quantities(alternative, f"offer_filters[{role}]")
+            for alternative in info.offer_filters[role].min_allocatable_resources.quantities
+        )
+        for role in sorted(info.offer_filters)
+        if info.offer_filters[role].HasField("min_allocatable_resources")
+    }
+
+
+def _quantities(message: mesos.OfferFilters.ResourceQuantities, field: str) -> Quantities:
+    return {
+        name: milli_from_float(message.quantities[name].value, field=f"{field}.{name}")
+        for name in sorted(message.quantities)
+    }
+
+
 def framework_spec(info: mesos.FrameworkInfo) -> FrameworkSpec:
-    """Convert a validated description; an empty id counts as none (master.md §2.2)."""
+    """Convert a validated description; an empty id counts as none (master.md §2.2).
+
+    Raises:
+        InvalidInput: offer filters that validation would have refused.
+    """
     return FrameworkSpec(
         framework_id=FrameworkId(info.id.value) if info.id.value else None,
         name=info.name,
@@ -35,6 +63,7 @@ def framework_spec(info: mesos.FrameworkInfo) -> FrameworkSpec:
         checkpoint=info.checkpoint,
         principal=info.principal if info.HasField("principal") else None,
         payload=info,
+        min_allocatable=min_allocatable(info),
     )
 
 
@@ -51,4 +80,10 @@ def framework_info(spec: FrameworkSpec) -> mesos.FrameworkInfo:
     return info
 
 
-__all__ = ["framework_capabilities", "framework_info", "framework_roles", "framework_spec"]
+__all__ = [
+    "framework_capabilities",
+    "framework_info",
+    "framework_roles",
+    "framework_spec",
+    "min_allocatable",
+]

@@ -12,8 +12,9 @@ from cluster.model.domains import FaultDomain
 from cluster.model.draining import DrainConfig
 from cluster.model.frameworks import FrameworkSpec
 from cluster.model.ids import AgentId, ExecutorId, FrameworkId, OfferId, TaskId
-from cluster.model.offers import Offer
-from cluster.model.tasks import StatusReport, TaskSpec
+from cluster.model.maintenance import Unavailability
+from cluster.model.offers import InverseOffer, Offer
+from cluster.model.tasks import ExecutorSpec, StatusReport, TaskSpec
 from cluster.wire.framework_info import framework_info
 from cluster.wire.master_intake import allocate_resources
 from cluster.wire.pb import mesos_pb2 as mesos
@@ -36,12 +37,19 @@ MasterMessage = (
     | internal.FrameworkErrorMessage
     | internal.ResourceOffersMessage
     | internal.RescindResourceOfferMessage
+    | internal.InverseOffersMessage
+    | internal.RescindInverseOfferMessage
     | internal.StatusUpdateMessage
     | internal.LostSlaveMessage
     | internal.SlaveRegisteredMessage
     | internal.SlaveReregisteredMessage
     | internal.ShutdownMessage
     | internal.RunTaskMessage
+    | internal.RunTaskGroupMessage
+    | internal.ApplyOperationMessage
+    | internal.CheckpointResourcesMessage
+    | internal.AcknowledgeOperationStatusMessage
+    | internal.ReconcileOperationsMessage
     | internal.KillTaskMessage
     | internal.StatusUpdateAcknowledgementMessage
     | internal.ShutdownFrameworkMessage
@@ -152,6 +160,35 @@ def offers(
 
 def rescind(offer_id: OfferId) -> internal.RescindResourceOfferMessage:
     return internal.RescindResourceOfferMessage(offer_id=mesos.OfferID(value=offer_id))
+
+
+def inverse_offers(
+    drafts: Iterable[tuple[InverseOffer, AgentSpec, str]],
+) -> internal.InverseOffersMessage:
+    """Each draft has the pid of its agent; without resources an offer means the whole agent."""
+    message = internal.InverseOffersMessage()
+    for offer, agent, agent_pid in drafts:
+        message.inverse_offers.add(
+            id=mesos.OfferID(value=offer.offer_id),
+            url=_agent_url(agent, agent_pid),
+            framework_id=mesos.FrameworkID(value=offer.framework_id),
+            slave_id=mesos.SlaveID(value=offer.agent_id),
+            unavailability=unavailability(offer.unavailability),
+        )
+        message.pids.append(agent_pid)
+    return message
+
+
+def rescind_inverse_offer(offer_id: OfferId) -> internal.RescindInverseOfferMessage:
+    return internal.RescindInverseOfferMessage(inverse_offer_id=mesos.OfferID(value=offer_id))
+
+
+def unavailability(value: Unavailability) -> mesos.Unavailability:
+    message = mesos.Unavailability()
+    message.start.nanoseconds = round(value.start_s * _NANOSECONDS)
+    if value.duration_s is not None:
+        message.duration.nanoseconds = round(value.duration_s * _NANOSECONDS)
+    return message
 
 
 def status_report(report: StatusReport, at_s: float) -> internal.StatusUpdateMessage:
@@ -269,6 +306,36 @@ def drain(config: DrainConfig) -> internal.DrainSlaveMessage:
     return message
 
 
+def run_task_group(
+    framework_id: FrameworkId,
+    framework: FrameworkSpec,
+    executor: ExecutorSpec,
+    tasks: Iterable[TaskSpec],
+    role: str,
+    resource_version: bytes | None,
+    *,
+    launch_executor: bool,
+) -> internal.RunTaskGroupMessage:
+    """A launch of a group; the executor is repeated in each of its tasks."""
+    assert isinstance(executor.payload, mesos.ExecutorInfo)
+    message = internal.RunTaskGroupMessage(
+        framework=framework_info(framework),
+        executor=executor.payload,
+        launch_executor=launch_executor,
+    )
+    message.executor.framework_id.value = framework_id
+    allocate_resources(message.executor.resources, role)
+    for task in tasks:
+        assert isinstance(task.info, mesos.TaskInfo)
+        info = message.task_group.tasks.add()
+        info.CopyFrom(task.info)
+        allocate_resources(info.resources, role)
+        info.executor.CopyFrom(message.executor)
+    if resource_version is not None:
+        message.resource_version_uuids.add(uuid=mesos.UUID(value=resource_version))
+    return message
+
+
 def kill_task(
     framework_id: FrameworkId, task_id: TaskId, policy: object | None
 ) -> internal.KillTaskMessage:
@@ -334,16 +401,20 @@ __all__ = [
     "agent_reregistered",
     "agent_shutdown",
     "framework_error",
+    "inverse_offers",
     "kill_task",
     "master_info",
     "offer",
     "offers",
     "registered",
     "rescind",
+    "rescind_inverse_offer",
     "run_task",
+    "run_task_group",
     "shutdown_executor",
     "shutdown_framework",
     "status_report",
     "to_executor",
+    "unavailability",
     "update_framework",
 ]

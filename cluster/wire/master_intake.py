@@ -5,13 +5,23 @@ Source: messages.md §4.1, §5.1.
 """
 
 from collections.abc import Iterable
+from functools import lru_cache
 
 from google.protobuf.internal.containers import RepeatedCompositeFieldContainer
 
-from cluster.model.agents import AgentCapability, AgentReport, AgentSpec
+from cluster.errors import InvalidInput
+from cluster.model.agents import (
+    AgentCapability,
+    AgentNews,
+    AgentReport,
+    AgentSpec,
+    ProviderReport,
+)
 from cluster.model.constraints import AgentFacts
 from cluster.model.domains import FaultDomain
+from cluster.model.frameworks import FrameworkSpec
 from cluster.model.ids import AgentId, ExecutorId, FrameworkId, TaskId
+from cluster.model.operations import with_checkpointed
 from cluster.model.resources import EMPTY, Resources
 from cluster.model.roles import ANY_ROLE
 from cluster.model.task_states import TaskState
@@ -24,9 +34,14 @@ from cluster.model.tasks import (
     TaskStatusNote,
 )
 from cluster.wire.framework_info import framework_spec
+from cluster.wire.operations import read_report
 from cluster.wire.pb import mesos_pb2 as mesos
 from cluster.wire.pb import messages_pb2 as internal
 from cluster.wire.resources import attributes_from_pb, resources_from_pb
+
+RESOURCES_CACHED_MAX = 4096
+FRAMEWORKS_CACHED_MAX = 1024
+"""How many different values of reports are remembered as read: agents repeat one another's."""
 
 _AGENT_CAPABILITIES = {int(capability): capability for capability in AgentCapability}
 
@@ -57,7 +72,14 @@ def task_spec(info: mesos.TaskInfo, defect: Defect | None) -> TaskSpec:
         has_limits=bool(info.limits),
         defect=defect,
         info=info,
+        shares_cgroups=_shares_cgroups(info),
     )
+
+
+def _shares_cgroups(info: mesos.TaskInfo) -> bool:
+    """Whether a task is limited together with its executor, as most are."""
+    linux = info.container.linux_info
+    return not linux.HasField("share_cgroups") or linux.share_cgroups
 
 
 def executor_spec(info: mesos.ExecutorInfo) -> ExecutorSpec:
@@ -121,15 +143,16 @@ def task_report(task: mesos.Task, framework_roles: dict[str, str]) -> TaskReport
     Raises:
         InvalidInput: resources that validation would have refused.
     """
-    resources = resources_from_pb(task.resources, field=f"task {task.task_id.value}.resources")
-    role = _allocation_role(resources)
+    role, resources = _role_and_resources(
+        resources_from_pb(task.resources, field=f"task {task.task_id.value}.resources")
+    )
     return TaskReport(
         task_id=TaskId(task.task_id.value),
         framework_id=FrameworkId(task.framework_id.value),
         executor_id=ExecutorId(task.executor_id.value) if task.executor_id.value else None,
         state=TaskState(task.state),
         role=role or framework_roles.get(task.framework_id.value, ANY_ROLE),
-        resources=resources.unallocated(),
+        resources=resources,
         forwarded_state=(
             TaskState(task.status_update_state) if task.HasField("status_update_state") else None
         ),
@@ -137,6 +160,12 @@ def task_report(task: mesos.Task, framework_roles: dict[str, str]) -> TaskReport
         statuses=tuple(status_note(status) for status in task.statuses),
         payload=task,
     )
+
+
+@lru_cache(maxsize=RESOURCES_CACHED_MAX)
+def _role_and_resources(marked: Resources) -> tuple[str | None, Resources]:
+    """The role that resources are marked with, and the resources without marks."""
+    return _allocation_role(marked), marked.unallocated()
 
 
 def status_note(status: mesos.TaskStatus) -> TaskStatusNote:
@@ -170,6 +199,11 @@ def status_update(message: internal.StatusUpdateMessage) -> StatusUpdate:
         uuid=update.uuid or None,
         note=status_note(update.status),
         payload=message,
+        why=(
+            (update.status.source, update.status.reason)
+            if update.status.HasField("reason")
+            else None
+        ),
     )
 
 
@@ -189,7 +223,7 @@ def agent_spec(
         hostname=message.slave.hostname,
         ip=ip,
         checkpoint=message.slave.checkpoint,
-        total=resources_from_pb(message.slave.resources, field="slave.resources").unallocated(),
+        total=agent_total(message),
         version=message.version,
         capabilities=_agent_capabilities(message.agent_capabilities),
         resource_version=version.value if message.HasField("resource_version_uuid") else None,
@@ -209,13 +243,78 @@ def _fault_domain(info: mesos.SlaveInfo) -> FaultDomain | None:
     return FaultDomain(domain.region.name, domain.zone.name)
 
 
+def agent_total(
+    message: internal.RegisterSlaveMessage | internal.ReregisterSlaveMessage,
+) -> Resources:
+    """What the agent was started with, with the reservations and volumes that it has kept.
+
+    Raises:
+        InvalidInput: resources that validation would have refused.
+    """
+    declared = resources_from_pb(message.slave.resources, field="slave.resources")
+    kept = resources_from_pb(message.checkpointed_resources, field="checkpointed_resources")
+    return with_checkpointed(declared.unallocated(), kept.unallocated())
+
+
+def agent_update(message: internal.UpdateSlaveMessage) -> AgentNews:
+    """Convert what an agent says has changed.
+
+    Raises:
+        InvalidInput: names the field and the rule it breaks.
+    """
+    providers = message.resource_providers.providers
+    operations = [*message.operations.operations]
+    for provider in providers:
+        operations += provider.operations.operations
+    has_version = message.HasField("resource_version_uuid")
+    return AgentNews(
+        resource_version=message.resource_version_uuid.value if has_version else None,
+        oversubscribed=_oversubscribed(message),
+        operations=(
+            tuple(read_report(operation) for operation in operations)
+            if message.HasField("operations")
+            else None
+        ),
+        providers=(
+            tuple(_provider(provider) for provider in providers)
+            if message.HasField("resource_providers")
+            else None
+        ),
+    )
+
+
+def _oversubscribed(message: internal.UpdateSlaveMessage) -> Resources | None:
+    """Older agents send nothing but this; newer ones say whether they mean it."""
+    means_it = not message.HasField("update_oversubscribed_resources") and not (
+        message.HasField("operations") or message.HasField("resource_providers")
+    )
+    if not (means_it or message.update_oversubscribed_resources):
+        return None
+    field = "oversubscribed_resources"
+    resources = resources_from_pb(message.oversubscribed_resources, field=field).unallocated()
+    if any(not entry.identity.is_revocable for entry in resources):
+        raise InvalidInput(field, "must be revocable, every one")
+    return resources
+
+
+def _provider(message: internal.UpdateSlaveMessage.ResourceProvider) -> ProviderReport:
+    provider_id = message.info.id.value
+    if not provider_id:
+        raise InvalidInput("resource_providers.info.id", "must be set")
+    field = f"resource_providers.{provider_id}.total_resources"
+    resources = resources_from_pb(message.total_resources, field=field).unallocated()
+    if any(entry.identity.provider_id != provider_id for entry in resources):
+        raise InvalidInput(field, f"must all have the provider_id {provider_id}")
+    return ProviderReport(provider_id, resources, message.resource_version_uuid.value)
+
+
 def agent_report(message: internal.ReregisterSlaveMessage, ip: str) -> AgentReport:
     """Convert a returning agent's report.
 
     Raises:
         InvalidInput: resources that validation would have refused.
     """
-    frameworks = tuple(framework_spec(info) for info in message.frameworks)
+    frameworks = tuple(_known_framework(info.SerializeToString()) for info in message.frameworks)
     roles = {str(f.framework_id): f.roles[0] for f in frameworks if f.roles}
     return AgentReport(
         agent_id=AgentId(message.slave.id.value),
@@ -224,6 +323,12 @@ def agent_report(message: internal.ReregisterSlaveMessage, ip: str) -> AgentRepo
         tasks=tuple(task_report(task, roles) for task in message.tasks),
         executors=tuple(executor_spec(info) for info in message.executor_infos),
     )
+
+
+@lru_cache(maxsize=FRAMEWORKS_CACHED_MAX)
+def _known_framework(encoded: bytes) -> FrameworkSpec:
+    """A framework as some agent described it before; all of its agents do so in the same words."""
+    return framework_spec(mesos.FrameworkInfo.FromString(encoded))
 
 
 def _agent_capabilities(
@@ -239,6 +344,8 @@ def _agent_capabilities(
 __all__ = [
     "agent_report",
     "agent_spec",
+    "agent_total",
+    "agent_update",
     "allocate_resources",
     "executor_spec",
     "status_note",

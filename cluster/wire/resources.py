@@ -10,6 +10,7 @@ split of one identity over several entries (they arrive added up).
 
 import json
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 
 from google.protobuf import json_format
 
@@ -43,6 +44,9 @@ from cluster.wire.pb import mesos_pb2 as mesos
 
 RESERVATIONS_MAX = 64
 """Depth of a reservation stack that is read; real ones are as deep as the role tree."""
+CACHED_LISTS_MAX = 4096
+CACHED_BYTES_MAX = 1024
+"""How many lists of resources are remembered as read, and how long such a list may be."""
 
 
 # Reading ------------------------------------------------------------------------------------------
@@ -58,10 +62,28 @@ def resources_from_pb(messages: Iterable[mesos.Resource], *, field: str = "resou
     Raises:
         InvalidInput: names the entry, the field and the rule it breaks.
     """
+    listed = list(messages)
+    encoded = tuple([message.SerializePartialToString() for message in listed])
+    if sum(map(len, encoded)) <= CACHED_BYTES_MAX:
+        try:
+            return _known_resources(encoded)
+        except InvalidInput:
+            pass  # once more, in the words of the caller
     return Resources(
-        resource_from_pb(message, field=f"{field}[{index}]")
-        for index, message in enumerate(messages)
+        resource_from_pb(message, field=f"{field}[{index}]") for index, message in enumerate(listed)
     )
+
+
+@lru_cache(maxsize=CACHED_LISTS_MAX)
+def _known_resources(encoded: tuple[bytes, ...]) -> Resources:
+    """A bundle that was read before: thousands of tasks and agents describe the same few."""
+    return Resources(map(resource_from_pb, map(_reparsed, encoded)))
+
+
+def _reparsed(encoded: bytes) -> mesos.Resource:
+    message = mesos.Resource()
+    message.MergeFromString(encoded)
+    return message
 
 
 def resource_from_pb(message: mesos.Resource, *, field: str = "resource") -> Resource:

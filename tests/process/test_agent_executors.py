@@ -109,8 +109,8 @@ async def until(condition):
 
 
 @asynccontextmanager
-async def world(tmp_path, **flags):
-    master = Master()
+async def world(tmp_path, *, master=None, **flags):
+    master = master or Master()
     work_dir = tmp_path / "work"
     async with Runtime(TcpTransport(ip="127.0.0.1", port=0)) as runtime:
         runtime.spawn(master)

@@ -118,6 +118,7 @@ def test_flags_come_from_the_environment(tmp_path):
 def test_a_signal_ends_a_master_with_status_0(start, number):
     master = start("cluster.master")
     assert get(f"{master.url}/health")[0] == 200
+    assert json.loads(get(f"{master.url}/metrics/snapshot")[1])["master/elected"] == 1.0
     master.process.send_signal(number)
     assert master.process.wait(TIMEOUT_S) == 0
     assert f"stops on {number.name}" in master.log_path.read_text()

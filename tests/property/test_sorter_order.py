@@ -1,12 +1,14 @@
-"""The incremental sorter against a sort from scratch, after any sequence of changes."""
+"""Every sorter against a sort from scratch, after any sequence of changes."""
 
+import random
 from fractions import Fraction
 
 import hypothesis.strategies as st
 from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from cluster.core.allocator import ClusterTotals, DrfSorter
+from cluster.core.allocator import ClusterTotals, Sorter
+from cluster.core.allocator.sorters import SORTERS
 
 CLIENTS = ["a", "a/x", "a/y", "a/x/p", "b", "b/z", "c"]
 PATHS = [*CLIENTS, "a/.", "b/."]
@@ -57,21 +59,31 @@ class SortFromScratch:
         return max(shares, default=Fraction(0)) / self.weights.get(path, Fraction(1))
 
     def order(self) -> list[str]:
-        def key(client: str) -> list[tuple[Fraction, int, str]]:
-            return [
-                (self.share(path), self.allocations[path], path.rpartition("/")[2])
-                for path in self.paths(client)
-            ]
+        return sorted(
+            self.active, key=lambda client: [self.rank(path) for path in self.paths(client)]
+        )
 
-        return sorted(self.active, key=key)
+    def rank(self, path: str) -> tuple[Fraction, Fraction | int, str]:
+        return (self.share(path), self.allocations[path], path.rpartition("/")[2])
+
+
+class PriorityFromScratch(SortFromScratch):
+    def rank(self, path: str) -> tuple[Fraction, Fraction | int, str]:
+        weight = self.weights.get(path, Fraction(1))
+        return (-weight, self.share(path) * weight, path.rpartition("/")[2])
 
 
 class SorterMachine(RuleBasedStateMachine):
+    name = "drf"
+    new_oracle: type[SortFromScratch] = SortFromScratch
+
     def __init__(self) -> None:
         super().__init__()
         self.totals = ClusterTotals(excluded=frozenset({"gpus"}))
-        self.sorter = DrfSorter(self.totals)
-        self.oracle = SortFromScratch()
+        self.sorter: Sorter = SORTERS[self.name](
+            self.totals, is_hierarchical=True, rng=random.Random(1)
+        )
+        self.oracle = self.new_oracle()
 
     @rule(amount=quantities)
     def grow(self, amount):
@@ -154,11 +166,14 @@ class SorterMachine(RuleBasedStateMachine):
     @rule()
     def serve(self):
         """Asking now and then leaves stretches in which changes pile up unasked."""
-        assert list(self.sorter.order()) == self.oracle.order()
+        self.check_order(list(self.sorter.order()))
         for client in self.oracle.held:
             path = self.oracle.leaf_path(client)
             weight = self.oracle.weights.get(path, Fraction(1))
             assert self.sorter.share(client) == self.oracle.share(path) * weight
+
+    def check_order(self, order):
+        assert order == self.oracle.order()
 
     @invariant()
     def books_are_consistent(self):
@@ -170,5 +185,26 @@ class SorterMachine(RuleBasedStateMachine):
         self.serve()
 
 
+class PriorityMachine(SorterMachine):
+    name = "priority"
+    new_oracle = PriorityFromScratch
+
+
+class RandomMachine(SorterMachine):
+    name = "random"
+
+    def check_order(self, order):
+        """Any order that serves everybody once and keeps subtrees together."""
+        assert sorted(order) == sorted(self.oracle.active)
+        for path in self.oracle.nodes():
+            served = [path in self.oracle.paths(client) for client in order]
+            runs = "".join("x" if below else " " for below in served).split()
+            assert len(runs) <= 1, (path, order)
+
+
 SorterMachine.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
-TestSorterOrder = SorterMachine.TestCase
+PriorityMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+RandomMachine.TestCase.settings = PriorityMachine.TestCase.settings
+TestDrfOrder = SorterMachine.TestCase
+TestPriorityOrder = PriorityMachine.TestCase
+TestRandomOrder = RandomMachine.TestCase

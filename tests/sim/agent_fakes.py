@@ -258,7 +258,13 @@ class World:
 
 
 @asynccontextmanager
-async def world(work_dir, *, master=None, **flags):
+async def world(
+    work_dir,
+    *,
+    master=None,
+    resources="cpus:4;mem:4096;disk:8192;ports:[31000-32000]",
+    **flags,
+):
     """A registered agent, unless the master is told not to admit it."""
     clock, network = VirtualClock(1000.0), InProcessNetwork()
     containers, detector = FakeContainerizer(), FixedDetector()
@@ -266,7 +272,7 @@ async def world(work_dir, *, master=None, **flags):
         master=str(MASTER.address),
         work_dir=str(work_dir),
         hostname="host",
-        resources="cpus:4;mem:4096;disk:8192;ports:[31000-32000]",
+        resources=resources,
         ip=AGENT.ip,
         port=AGENT.port,
         **flags,

@@ -86,6 +86,8 @@ class FakeScheduler(Recorder):
         internal.FrameworkErrorMessage,
         internal.ResourceOffersMessage,
         internal.RescindResourceOfferMessage,
+        internal.InverseOffersMessage,
+        internal.RescindInverseOfferMessage,
         internal.StatusUpdateMessage,
         internal.LostSlaveMessage,
         internal.ExitedExecutorMessage,
@@ -97,7 +99,7 @@ class FakeScheduler(Recorder):
         super().__init__(id, master)
         self.framework_id = ""
 
-    def subscribe(self, info=None, *, force=False, suppressed=()):
+    def subscribe(self, info=None, *, force=False, suppressed=(), constraints=None):
         call = scheduler.Call(type=scheduler.Call.SUBSCRIBE)
         call.subscribe.framework_info.CopyFrom(info or framework_info())
         if self.framework_id:
@@ -106,6 +108,8 @@ class FakeScheduler(Recorder):
         if force:
             call.subscribe.force = True
         call.subscribe.suppressed_roles.extend(suppressed)
+        if constraints is not None:
+            call.subscribe.offer_constraints.CopyFrom(constraints)
         self.send(self.master, call)
 
     def _keep(self, sender, message):
@@ -184,6 +188,11 @@ class FakeAgent(Recorder):
         internal.SlaveReregisteredMessage,
         internal.ShutdownMessage,
         internal.RunTaskMessage,
+        internal.RunTaskGroupMessage,
+        internal.ApplyOperationMessage,
+        internal.CheckpointResourcesMessage,
+        internal.AcknowledgeOperationStatusMessage,
+        internal.ReconcileOperationsMessage,
         internal.KillTaskMessage,
         internal.StatusUpdateAcknowledgementMessage,
         internal.ShutdownFrameworkMessage,
@@ -296,7 +305,8 @@ def check_books(core):
             booked = state.allocator.booked(framework_id, role, agent.agent_id)
             assert booked == resources_, (agent.agent_id, framework_id, role, booked, resources_)
         everything = sum(held.values(), start=EMPTY)
-        assert state.allocator.free(agent.agent_id) == agent.spec.total.minus_up_to(everything)
+        everything = everything.where(lambda identity: not identity.is_shared)
+        assert state.allocator.free(agent.agent_id) == agent.total.minus_up_to(everything)
 
 
 class World:

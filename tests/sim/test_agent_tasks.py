@@ -238,20 +238,37 @@ async def test_a_master_that_believes_in_a_missing_executor_is_corrected(tmp_pat
         assert w.master.all(internal.ExitedExecutorMessage)[0].executor_id.value == "ex"
 
 
-async def test_task_groups_are_refused(tmp_path):
+async def test_a_launch_with_a_default_executor_is_refused(tmp_path):
+    async with world(tmp_path) as w:
+        task = task_info("t1", executor_id="ex")
+        task.executor.type = mesos.ExecutorInfo.DEFAULT
+        await w.run(task, launch_executor=True)
+        assert w.master.updates() == [("t1", "TASK_ERROR", "REASON_TASK_INVALID")]
+        (exited,) = w.master.all(internal.ExitedExecutorMessage)
+        assert exited.executor_id.value == "ex"
+
+
+@pytest.mark.parametrize("kind", [mesos.ExecutorInfo.CUSTOM, mesos.ExecutorInfo.DEFAULT])
+async def test_task_groups_are_refused(tmp_path, kind):
     async with world(tmp_path) as w:
         group = mesos.TaskGroupInfo(tasks=[task_info("a"), task_info("b")])
         executor = task_info("x", executor_id="ex").executor
+        executor.type = kind
+        if kind == mesos.ExecutorInfo.DEFAULT:
+            executor.ClearField("command")
         w.master.say(
             internal.RunTaskGroupMessage(
                 framework=framework_info(), executor=executor, task_group=group
             )
         )
         await w.clock.settle()
-        assert [update[:2] for update in w.master.updates()] == [
-            ("a", "TASK_ERROR"),
-            ("b", "TASK_ERROR"),
+        assert w.master.updates() == [
+            ("a", "TASK_ERROR", "REASON_TASK_GROUP_INVALID"),
+            ("b", "TASK_ERROR", "REASON_TASK_GROUP_INVALID"),
         ]
+        # The master has booked the executor; it hears that it is not here.
+        exited = w.master.all(internal.ExitedExecutorMessage)
+        assert {message.executor_id.value for message in exited} == {"ex"}
 
 
 async def test_an_executor_that_never_registers_is_destroyed(tmp_path):

@@ -163,6 +163,56 @@ async def test_update_framework_may_not_change_what_agents_rely_on(fields, rule)
         assert scheduler_.errors[-1].startswith(rule)
 
 
+def rack_matches(pattern, role="*"):
+    constraints = scheduler.OfferConstraints()
+    constraint = constraints.role_constraints[role].groups.add().attribute_constraints.add()
+    constraint.selector.attribute_name = "rack"
+    constraint.predicate.text_matches.regex = pattern
+    return constraints
+
+
+async def test_offer_constraints_are_kept_or_refused_when_subscribing():
+    async with master_world(offer_constraints_re2_max_program_size=20) as world:
+        right = await world.scheduler("s-1", constraints=rack_matches("r[0-9]+"))
+        broken = await world.scheduler("s-2", constraints=rack_matches("("))
+        large = await world.scheduler("s-3", constraints=rack_matches("[a-z]{30}"))
+        foreign = await world.scheduler("s-4", constraints=rack_matches("r", role="dev"))
+        assert not right.errors
+        (constraint,) = world.state.frameworks.get(right.framework_id).constraints.groups["*"][0]
+        assert constraint.matches("r17")
+        assert "text_matches.regex: '('" in broken.errors[0]
+        assert "at most 20 instructions" in large.errors[0]
+        assert foreign.errors == ["offer_constraints: 'dev' is not a role of the framework"]
+
+
+@pytest.mark.parametrize(("pattern", "error"), [("r2", None), ("(", "no usable pattern")])
+async def test_update_framework_replaces_offer_constraints(pattern, error):
+    async with master_world() as world:
+        scheduler_ = await world.scheduler(constraints=rack_matches("r1"))
+        info = framework_info(id={"value": scheduler_.framework_id})
+        update = scheduler.Call.UpdateFramework(
+            framework_info=info, offer_constraints=rack_matches(pattern)
+        )
+        scheduler_.call("UPDATE_FRAMEWORK", update_framework=update)
+        await world.settle()
+        groups = world.state.frameworks.get(scheduler_.framework_id).constraints.groups
+        assert groups["*"][0][0].text == ("r1" if error else "r2")
+        assert [error in text for text in scheduler_.errors] == ([True] if error else [])
+
+
+async def test_smallest_wanted_offers_are_read_for_each_role():
+    info = framework_info(capabilities=[MULTI_ROLE], roles=["a", "b", "c"])
+    wanted = info.offer_filters["a"].min_allocatable_resources
+    wanted.quantities.add().quantities["cpus"].value = 1.5
+    wanted.quantities.add().quantities["mem"].value = 64
+    info.offer_filters["b"].min_allocatable_resources.SetInParent()
+    info.offer_filters["c"].SetInParent()
+    async with master_world() as world:
+        scheduler_ = await world.scheduler(info=info)
+        spec = world.state.frameworks.get(scheduler_.framework_id).spec
+        assert spec.min_allocatable == {"a": ({"cpus": 1500}, {"mem": 64_000}), "b": ()}
+
+
 async def test_unknown_id_is_accepted_as_it_is():
     async with master_world() as world:
         scheduler_ = await world.scheduler(subscribe=False)

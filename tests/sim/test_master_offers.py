@@ -74,20 +74,41 @@ async def test_executors_of_the_framework_are_listed_and_started_once():
         assert scalars(scheduler_.offers[-1]) == {"cpus": 2.0, "mem": 4096.0 - 128.0}
 
 
-async def test_offer_timeout_rescinds_without_a_filter():
+async def test_an_offer_held_too_long_goes_to_others_first():
+    async with master_world(offer_timeout_s=10.0) as world:
+        await world.agent()
+        hoarder = await world.scheduler()
+        patient = await world.scheduler("scheduler-2")
+        await world.advance(9.5)
+        assert not hoarder.rescinded
+        await world.advance(1.0)
+        assert hoarder.rescinded == ["m-O0"]
+        assert [offer.id.value for offer in patient.offers] == ["m-O1"]
+        await world.advance(10.0)
+        assert patient.rescinded == ["m-O1"]
+        assert [offer.id.value for offer in hoarder.offers] == ["m-O0", "m-O2"]
+
+
+async def test_an_offer_held_too_long_comes_back_when_nobody_else_wants_it():
     async with master_world(offer_timeout_s=10.0) as world:
         await world.agent()
         scheduler_ = await world.scheduler()
-        await world.advance(9.5)
-        assert not scheduler_.rescinded
-        await world.advance(1.0)
-        assert scheduler_.rescinded == ["m-O0"]
-        await world.advance(1.0)
+        await world.advance(12.0)
         assert [offer.id.value for offer in scheduler_.offers] == ["m-O0", "m-O1"]
 
 
-async def test_without_offer_timeout_an_offer_stays():
+async def test_offers_are_held_for_five_minutes_by_default():
     async with master_world() as world:
+        await world.agent()
+        scheduler_ = await world.scheduler()
+        await world.advance(299.0)
+        assert not scheduler_.rescinded
+        await world.advance(1.5)
+        assert scheduler_.rescinded == ["m-O0"]
+
+
+async def test_without_offer_timeout_an_offer_stays():
+    async with master_world(offer_timeout_s=None) as world:
         await world.agent()
         scheduler_ = await world.scheduler()
         await world.advance(100_000.0)
@@ -249,7 +270,7 @@ async def test_an_executor_id_means_one_description_on_an_agent():
         assert "executor.framework_id" in scheduler_.updates[1].status.message
 
 
-async def test_unsupported_operations_are_answered_and_their_resources_return(caplog):
+async def test_refused_operations_are_answered_and_their_resources_return(caplog):
     async with master_world() as world:
         agent = await world.agent()
         scheduler_ = await world.scheduler()
@@ -265,7 +286,7 @@ async def test_unsupported_operations_are_answered_and_their_resources_return(ca
         assert scheduler_.states == [("in-group", "TASK_ERROR")]
         status = scheduler_.updates[0].status
         assert status.reason == mesos.TaskStatus.REASON_TASK_GROUP_INVALID
-        assert "not supported" in status.message
+        assert status.message == "executor.type: must be DEFAULT or CUSTOM in a LAUNCH_GROUP"
         assert "RESERVE" in caplog.text
         assert scalars(scheduler_.offers[-1]) == {"cpus": 4.0, "mem": 4096.0}
 

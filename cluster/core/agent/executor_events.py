@@ -7,7 +7,9 @@ from a message, or go straight into one, are in `cluster.model.executors`.
 from dataclasses import dataclass
 from enum import Enum
 
+from cluster.model.conversions import VolumeMount
 from cluster.model.executors import (
+    DrainRequested,
     ExecutorDescription,
     ExecutorReported,
     MakeUpdate,
@@ -18,7 +20,7 @@ from cluster.model.executors import (
 )
 from cluster.model.frameworks import FrameworkSpec
 from cluster.model.ids import ContainerId, ExecutorId, FrameworkId, TaskId
-from cluster.model.task_states import TaskState
+from cluster.model.task_states import TaskState, UpdateReason
 
 # --- Events ---------------------------------------------------------------------------------------
 
@@ -108,6 +110,24 @@ class ContainerEnded:
 
 
 @dataclass(frozen=True, slots=True)
+class ContainerUpdated:
+    """A container sees the volumes that `UpdateContainer` ordered."""
+
+    container_id: ContainerId
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerUpdateFailed:
+    container_id: ContainerId
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class DrainEnded:
+    """Nothing is left here: no executors, no updates, no operations."""
+
+
+@dataclass(frozen=True, slots=True)
 class TimeElapsed:
     """A timer asked for by `StartTimer` fired."""
 
@@ -160,6 +180,10 @@ Event = (
     | ContainerStarted
     | ContainerLaunchFailed
     | ContainerEnded
+    | ContainerUpdated
+    | ContainerUpdateFailed
+    | DrainRequested
+    | DrainEnded
     | TimeElapsed
     | StatusNoted
     | StatusForwarded
@@ -179,12 +203,24 @@ class TimerKey(Enum):
 
 @dataclass(frozen=True, slots=True)
 class LaunchContainer:
-    """Make a sandbox and start the executor in it; report started, failed and ended."""
+    """Make a sandbox and start the executor in it; report started, failed and ended.
+
+    `volumes` are shown in the sandbox before the executor starts.
+    """
 
     container_id: ContainerId
     framework: FrameworkSpec
     executor: ExecutorDescription
     task: TaskDescription
+    volumes: tuple[VolumeMount, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateContainer:
+    """Show a container exactly these volumes; report updated or failed."""
+
+    container_id: ContainerId
+    volumes: tuple[VolumeMount, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,10 +262,13 @@ class DeliverTask:
 
 @dataclass(frozen=True, slots=True)
 class DeliverKill:
+    """Tell an executor to kill a task; `grace_s`, when not None, is used in place of `policy`."""
+
     address: str
     framework_id: FrameworkId
     task_id: TaskId
     policy: object | None
+    grace_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,7 +303,8 @@ class PassUpdate:
     """Put an executor's update into its task's stream.
 
     `container_id` and `os_pid` complete the update's container status; both are None when the
-    executor is not known here.
+    executor is not known here. `state` and `reason` are what the framework is told: the executor's
+    own, unless the agent knows better why the task ended.
     """
 
     report: ExecutorReported
@@ -272,6 +312,8 @@ class PassUpdate:
     container_id: ContainerId | None
     os_pid: int | None
     is_checkpointed: bool
+    state: TaskState
+    reason: UpdateReason | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -314,6 +356,7 @@ class Ignored:
 
 Effect = (
     LaunchContainer
+    | UpdateContainer
     | DestroyContainer
     | StartTimer
     | CancelTimer
@@ -339,12 +382,16 @@ __all__ = [
     "ContainerEnded",
     "ContainerLaunchFailed",
     "ContainerStarted",
+    "ContainerUpdateFailed",
+    "ContainerUpdated",
     "DeliverKill",
     "DeliverShutdown",
     "DeliverTask",
     "DeliverToExecutor",
     "DeliverToFramework",
     "DestroyContainer",
+    "DrainEnded",
+    "DrainRequested",
     "Effect",
     "Event",
     "EverythingEnded",
@@ -374,4 +421,5 @@ __all__ = [
     "TasksReconciled",
     "TimeElapsed",
     "TimerKey",
+    "UpdateContainer",
 ]

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import Enum
 
+from cluster.model.conversions import VolumeMount, volume_mounts
 from cluster.model.executors import ExecutorDescription, TaskDescription, TaskSnapshot
 from cluster.model.frameworks import FrameworkSpec
 from cluster.model.ids import ContainerId, ExecutorId, FrameworkId, TaskId
@@ -72,6 +73,8 @@ class Executor:
         address: of its driver, "" before that came.
         has_had_task: some task was delivered to it.
         is_doomed: its container was ordered destroyed.
+        volumes: the persistent volumes that its container is shown, or is about to be.
+        is_updating: what it is shown is being changed; queued tasks wait for the end of that.
         verdict: why it is being ended, when the agent decided that.
     """
 
@@ -89,6 +92,8 @@ class Executor:
     has_had_task: bool = False
     is_doomed: bool = False
     verdict: Termination | None = None
+    volumes: tuple[VolumeMount, ...] = ()
+    is_updating: bool = False
 
     @property
     def executor_id(self) -> ExecutorId:
@@ -126,6 +131,29 @@ class Executor:
             total = total + task.description.resources
         return total
 
+    def wanted_volumes(self) -> tuple[VolumeMount, ...]:
+        """The persistent volumes of the executor and its unfinished tasks, each once."""
+        mounts = dict.fromkeys(volume_mounts(self.description.resources))
+        for task in self.unfinished():
+            mounts |= dict.fromkeys(volume_mounts(task.description.resources))
+        return tuple(mounts)
+
+
+@dataclass(frozen=True, slots=True)
+class Drain:
+    """What is known of the draining of the agent; `payload` is its ``DrainConfig``."""
+
+    max_grace_s: float | None
+    is_mark_gone: bool
+    payload: object
+    started_s: float
+
+    def grace_s(self, own_s: float | None) -> float | None:
+        """How long a task that wants `own_s` may take to end; None to leave it at that."""
+        if self.max_grace_s is None or (own_s is not None and own_s <= self.max_grace_s):
+            return None
+        return self.max_grace_s
+
 
 @dataclass(slots=True)
 class Framework:
@@ -150,6 +178,7 @@ __all__ = [
     "COMPLETED_FRAMEWORKS_MAX",
     "COMPLETED_TASKS_PER_EXECUTOR_MAX",
     "STATUSES_PER_TASK_MAX",
+    "Drain",
     "Executor",
     "ExecutorState",
     "Framework",

@@ -6,6 +6,8 @@ made, how updates reach the master (`status_updates.py`), whether the agent is r
 
     TaskArrived ─► no executor: LaunchContainer, task queued ─► ExecutorCame ─► DeliverTask...
                 └► executor registering: queued              └► executor running: DeliverTask
+                   (with other volumes than the container is shown: UpdateContainer comes first)
+    DrainRequested ─► DeliverKill for every task; launches are refused ─► DrainEnded
     ContainerEnded ─► ReportExit ─► MakeUpdate for every unfinished task
                    ─► StatusSettled for all ─► ExecutorRemoved ─► FrameworkRemoved
 
@@ -22,12 +24,16 @@ from cluster.core.agent.executor_events import (
     ContainerEnded,
     ContainerLaunchFailed,
     ContainerStarted,
+    ContainerUpdated,
+    ContainerUpdateFailed,
     DeliverKill,
     DeliverShutdown,
     DeliverTask,
     DeliverToExecutor,
     DeliverToFramework,
     DestroyContainer,
+    DrainEnded,
+    DrainRequested,
     Effect,
     Event,
     EverythingEnded,
@@ -50,9 +56,11 @@ from cluster.core.agent.executor_events import (
     StatusSettled,
     TimeElapsed,
     TimerKey,
+    UpdateContainer,
 )
 from cluster.core.agent.executor_state import (
     COMPLETED_FRAMEWORKS_MAX,
+    Drain,
     Executor,
     ExecutorState,
     Framework,
@@ -72,6 +80,7 @@ from cluster.model.executors import (
 )
 from cluster.model.frameworks import FrameworkSpec
 from cluster.model.ids import ContainerId, ExecutorId, FrameworkId, TaskId
+from cluster.model.resources import EMPTY, Resources
 from cluster.model.task_states import TaskState, UpdateReason
 
 # What the master is told of an executor that never ran.
@@ -104,6 +113,7 @@ class Executors:
         self._completed: deque[Framework] = deque(maxlen=COMPLETED_FRAMEWORKS_MAX)
         self._by_container: dict[ContainerId, Executor] = {}
         self._is_shutting_down = False
+        self._drain: Drain | None = None
 
     # Reading ------------------------------------------------------------------------------------
 
@@ -114,6 +124,18 @@ class Executors:
     def completed_frameworks(self) -> tuple[Framework, ...]:
         """Return frameworks that ran something here, oldest first. Not to be changed."""
         return tuple(self._completed)
+
+    @property
+    def drain(self) -> Drain | None:
+        """How the agent is being drained, None when it is not."""
+        return self._drain
+
+    def in_use(self) -> Resources:
+        """Sum up what executors and unfinished tasks hold."""
+        total = EMPTY
+        for executor in self._by_container.values():
+            total = total + executor.allocated()
+        return total
 
     def contents(self) -> AgentContents:
         """Return what a master must know, frameworks and executors in order of arrival."""
@@ -184,6 +206,15 @@ class Executors:
                 return self._on_launch_failed(event)
             case ContainerEnded():
                 return self._on_ended(event)
+            case ContainerUpdated(container_id=container_id):
+                return self._on_updated(container_id)
+            case ContainerUpdateFailed():
+                return self._on_update_failed(event)
+            case DrainRequested():
+                return self._on_drain(event, now_s)
+            case DrainEnded():
+                self._drain = None
+                return []
             case TimeElapsed():
                 return self._on_time(event)
             case StatusNoted():
@@ -212,7 +243,7 @@ class Executors:
         if framework is not None:
             framework.address = event.framework_address
             executor = framework.executors.get(event.executor.executor_id)
-        if (refusal := _refuse_launch(event, executor)) is not None:
+        if (refusal := _refuse_launch(event, executor, self._drain)) is not None:
             return [refusal, *self._correct_master(framework_id, event.executor)]
         if executor is None:
             return self._launch(event, framework or self._add_framework(event))
@@ -226,7 +257,7 @@ class Executors:
             executor_id,
             event.task_id,
             TaskState.ERROR,
-            UpdateReason.TASK_INVALID,
+            UpdateReason.TASK_GROUP_INVALID if event.is_of_group else UpdateReason.TASK_INVALID,
             event.text,
             spec.checkpoint,
         )
@@ -247,12 +278,15 @@ class Executors:
         container_id = self._new_container_id()
         executor = Executor(framework.framework_id, event.executor, container_id)
         executor.queued[event.task.task_id] = Task(event.task)
+        executor.volumes = executor.wanted_volumes()
         framework.executors[executor.executor_id] = executor
         self._by_container[container_id] = executor
         return [
             # Fetching and image pulls count against the timeout, so it starts first.
             StartTimer(TimerKey.REGISTRATION, container_id, self._registration_timeout_s),
-            LaunchContainer(container_id, framework.spec, event.executor, event.task),
+            LaunchContainer(
+                container_id, framework.spec, event.executor, event.task, executor.volumes
+            ),
         ]
 
     def _add_task(self, event: TaskArrived, executor: Executor) -> list[Effect]:
@@ -260,7 +294,39 @@ class Executors:
         executor.queued[event.task.task_id] = task
         if executor.state is ExecutorState.REGISTERING:
             return []
-        return self._deliver_queued(executor)
+        return self._go_on(executor)
+
+    def _go_on(self, executor: Executor) -> list[Effect]:
+        """Give a running executor its tasks, once its container is shown all their volumes."""
+        if executor.is_updating:
+            return []
+        volumes = executor.wanted_volumes()
+        if volumes == executor.volumes:
+            return self._deliver_queued(executor)
+        executor.volumes = volumes
+        executor.is_updating = True
+        return [UpdateContainer(executor.container_id, volumes)]
+
+    def _on_updated(self, container_id: ContainerId) -> list[Effect]:
+        executor = self._by_container.get(container_id)
+        if executor is None:
+            return []
+        executor.is_updating = False
+        return self._go_on(executor) if executor.state is ExecutorState.RUNNING else []
+
+    def _on_update_failed(self, event: ContainerUpdateFailed) -> list[Effect]:
+        executor = self._by_container.get(event.container_id)
+        if executor is None or executor.is_ending:
+            return []
+        is_aware = self._frameworks[executor.framework_id].spec.is_partition_aware
+        executor.is_updating = False
+        executor.verdict = Termination(
+            TaskState.GONE if is_aware else TaskState.LOST,
+            UpdateReason.CONTAINER_UPDATE_FAILED,
+            event.text,
+        )
+        executor.state = ExecutorState.TERMINATING
+        return self._destroy(executor)
 
     def _deliver_queued(self, executor: Executor) -> list[Effect]:
         framework = self._frameworks[executor.framework_id]
@@ -297,7 +363,7 @@ class Executors:
         return [
             CancelTimer(TimerKey.REGISTRATION, executor.container_id),
             ConfirmExecutor(executor.address, framework.spec, executor.description),
-            *self._deliver_queued(executor),
+            *self._go_on(executor),
         ]
 
     def _on_report(self, event: ExecutorReported) -> list[Effect]:
@@ -312,19 +378,25 @@ class Executors:
             executor = framework.executors.get(event.executor_id)
         if executor is not None and (task := executor.queued.pop(event.task_id, None)) is not None:
             executor.tasks[event.task_id] = task
+        state, reason = self._told(framework, event.state, None)
         if executor is not None and (task := executor.tasks.get(event.task_id)) is not None:
             # Its first terminal state is final; what comes after it does not change the books.
             if not task.state.is_terminal:
-                task.state = event.state
-        return [
+                task.state = state
+        effects: list[Effect] = [
             PassUpdate(
                 event,
                 event.executor_id if executor is None else executor.executor_id,
                 None if executor is None else executor.container_id,
                 None if executor is None else executor.os_pid,
                 framework.spec.checkpoint,
+                state,
+                reason,
             )
         ]
+        if executor is not None and executor.state is ExecutorState.RUNNING:
+            effects += self._go_on(executor)  # volumes of a task that ended are shown no more
+        return effects
 
     def _on_executor_message(self, event: ExecutorSpoke) -> list[Effect]:
         framework = self._frameworks.get(event.framework_id)
@@ -366,13 +438,55 @@ class Executors:
             return [Ignored(f"kill of task {event.task_id}: the end of its executor reports it")]
         return [DeliverKill(executor.address, event.framework_id, event.task_id, event.policy)]
 
+    def _on_drain(self, event: DrainRequested, now_s: float) -> list[Effect]:
+        # A master repeats the order whenever the agent comes back to it.
+        started_s = now_s if self._drain is None else self._drain.started_s
+        self._drain = Drain(event.max_grace_s, event.is_mark_gone, event.payload, started_s)
+        effects: list[Effect] = []
+        for framework in self._frameworks.values():
+            if framework.is_terminating:
+                continue
+            for executor in framework.executors.values():
+                effects += self._drain_executor(framework, executor, self._drain)
+        return effects
+
+    def _drain_executor(
+        self, framework: Framework, executor: Executor, drain: Drain
+    ) -> list[Effect]:
+        if executor.is_ending:
+            return []
+        effects: list[Effect] = [
+            DeliverKill(
+                executor.address,
+                framework.framework_id,
+                task.description.task_id,
+                None,
+                drain.grace_s(task.description.kill_grace_s),
+            )
+            for task in executor.tasks.values()
+            if not task.state.is_terminal
+        ]
+        for task_id in list(executor.queued):
+            effects += self._kill_queued(framework, executor, executor.queued.pop(task_id))
+        return effects
+
+    def _told(
+        self, framework: Framework, state: TaskState, reason: UpdateReason | None
+    ) -> tuple[TaskState, UpdateReason | None]:
+        """What a framework is told of a task that is killed: why, when that is a drain."""
+        if self._drain is None or state not in (TaskState.KILLING, TaskState.KILLED):
+            return state, reason
+        is_gone = self._drain.is_mark_gone and framework.spec.is_partition_aware
+        if is_gone and state is TaskState.KILLED:
+            state = TaskState.GONE_BY_OPERATOR
+        return state, UpdateReason.AGENT_DRAINING
+
     def _kill_queued(self, framework: Framework, executor: Executor, task: Task) -> list[Effect]:
         executor.tasks[task.description.task_id] = task
-        termination = Termination(
-            TaskState.KILLED,
-            UpdateReason.TASK_KILLED_DURING_LAUNCH,
-            "killed before it was given to its executor",
-        )
+        reason = UpdateReason.TASK_KILLED_DURING_LAUNCH
+        state, told = self._told(framework, TaskState.KILLED, reason)
+        text = "killed before it was given to its executor"
+        termination = Termination(state, told or reason, text)
         effects: list[Effect] = [_end_task(framework, executor, task, termination)]
         if not executor.queued and not executor.has_had_task:
             effects += self._shut_down(executor)  # it would wait for work forever
@@ -567,12 +681,20 @@ class Executors:
         return None if executor is None else executor.find(task_id)
 
 
-def _refuse_launch(event: TaskArrived, executor: Executor | None) -> MakeUpdate | None:
+def _refuse_launch(
+    event: TaskArrived, executor: Executor | None, drain: Drain | None
+) -> MakeUpdate | None:
     """Return what to tell the framework when a launch cannot be carried out, else None."""
     spec, executor_id, task_id = event.framework, event.executor.executor_id, event.task.task_id
+    if drain is not None:
+        text = "the agent is being drained"
+        return _lost(spec, executor_id, task_id, UpdateReason.AGENT_DRAINING, text)
     if not event.is_version_current:
         text = "the resources of the agent changed since they were offered"
         return _lost(spec, executor_id, task_id, UpdateReason.INVALID_OFFERS, text)
+    if event.unknown:
+        text = f"the agent has no [{event.unknown}]"
+        return _lost(spec, executor_id, task_id, UpdateReason.RESOURCES_UNKNOWN, text)
     if event.launch_executor is True and executor is not None:
         text = "the master expects to launch the executor, but it exists"
     elif event.launch_executor is False and executor is None:
@@ -620,7 +742,8 @@ def _id_of(spec: FrameworkSpec) -> FrameworkId:
 
 def _check_executor(executor: Executor) -> None:
     story = f"executor {executor.executor_id} is {executor.state.value}"
-    if executor.state is ExecutorState.RUNNING and (executor.queued or not executor.address):
+    is_waiting = executor.queued and not executor.is_updating
+    if executor.state is ExecutorState.RUNNING and (is_waiting or not executor.address):
         raise InvariantBroken(f"{story}, but has queued tasks or no address")
     unsettled: Iterable[Task] = executor.tasks.values()
     if executor.state is ExecutorState.TERMINATED:

@@ -5,7 +5,7 @@ reading in :mod:`cluster.core.allocator.allocator`; the user's view is in ``docs
 """
 
 from cluster.core.allocator.allocator import Allocator, HierarchicalAllocator
-from cluster.core.allocator.drf import DrfSorter
+from cluster.core.allocator.drf import DrfSorter, drf_sorter
 from cluster.core.allocator.events import (
     AgentActivated,
     AgentAdded,
@@ -39,7 +39,9 @@ from cluster.core.allocator.events import (
     WhitelistUpdated,
 )
 from cluster.core.allocator.options import AllocatorOptions, parse_min_allocatable
-from cluster.core.allocator.sorter import ClusterTotals, Sorter
+from cluster.core.allocator.priority_sorter import PrioritySorter, priority_sorter
+from cluster.core.allocator.random_sorter import RandomSorter, random_sorter
+from cluster.core.allocator.sorter import ClusterTotals, Sorter, SorterFactory
 
 __all__ = [
     "AgentActivated",
@@ -68,15 +70,21 @@ __all__ = [
     "InverseOfferWithdrawn",
     "OffersRevived",
     "OffersSuppressed",
+    "PrioritySorter",
     "QuotasUpdated",
+    "RandomSorter",
     "RecoveryBegun",
     "RecoveryEnded",
     "ResourcesConverted",
     "ResourcesRecovered",
     "ResourcesRequested",
     "Sorter",
+    "SorterFactory",
     "UnavailabilityChanged",
     "WeightsUpdated",
     "WhitelistUpdated",
+    "drf_sorter",
     "parse_min_allocatable",
+    "priority_sorter",
+    "random_sorter",
 ]

@@ -1,17 +1,22 @@
 """The hierarchical allocator: decides which framework is offered which agent next.
 
-Decided here: the order of roles and frameworks (by its sorters), which agents a run looks at, what
-of an agent goes into one offer, who is kept away by a filter. Not here: making, sending and taking
-back offers (the master), time (``now_s`` comes with every call).
+Decided here: which facts make which agents worth another look, and when a run may happen. The rest
+is in rooms of their own, each of which imports only those after it:
 
-One run, stage 2 of the original (unreserved resources, and reserved ones the role may use)::
+====================  ============================================================================
+``run``               the two stages: who is asked in which order, and what goes into an offer
+``inverse``           maintenance: who is asked to give an agent up
+``candidates``        what happened since the last run, and who must be asked because of it
+``suitability``       who can take which agent at all
+``books``             who has what, and every sum that follows: shares, totals, quotas
+``quotas``            what is promised and not yet had, and what may be given to whom
+``filters``           refusals and when they end
+``agents, clients``   one agent; one framework, and one of its roles
+``sorter, drf``       in which order clients are served
+====================  ============================================================================
 
-    for agent in shuffled candidates:
-        for role in role order:                   only roles with somebody to serve
-            offer = free part of the agent that the role may use
-            for framework in its role's order:    only active, unsuppressed ones
-                first one without a filter against it takes the offer whole
-            stop when nothing worth offering is left
+Not here: making, sending and taking back offers (the master), time (``now_s`` comes with every
+call).
 
 Work is done for what changed only. An agent is a *candidate* when something happened that can
 make an offer of it possible: it came, grew or was activated, resources came back, a filter on it
@@ -24,18 +29,21 @@ Differs from Mesos:
   for at least the allocation interval, so that a decline cannot spin.
 - What an unknown framework uses on an agent (it has not re-registered yet) counts in the share of
   its role from the start; Mesos counts it when the framework appears.
+- What quotas keep back is looked at again at the interval after they left more room.
 
 Source: mesos ``hierarchical.cpp`` ``__generateOffers``; allocator.md §2 to §5.
 """
 
+import math
 import random
-from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from fractions import Fraction
 from typing import Protocol, assert_never
 
 from cluster.core.allocator.agents import AgentBook
-from cluster.core.allocator.drf import DrfSorter
+from cluster.core.allocator.books import Books
+from cluster.core.allocator.candidates import Candidates
+from cluster.core.allocator.clients import Client, Framework
 from cluster.core.allocator.events import (
     AgentActivated,
     AgentAdded,
@@ -44,6 +52,7 @@ from cluster.core.allocator.events import (
     AgentUpdated,
     Allocation,
     AllocatorEvent,
+    AllocatorStatistics,
     FrameworkActivated,
     FrameworkAdded,
     FrameworkDeactivated,
@@ -51,6 +60,7 @@ from cluster.core.allocator.events import (
     FrameworkUpdated,
     FreeResourcesConverted,
     IntervalElapsed,
+    InverseAllocation,
     InverseOfferAnswered,
     InverseOfferWithdrawn,
     OffersRevived,
@@ -65,18 +75,17 @@ from cluster.core.allocator.events import (
     WeightsUpdated,
     WhitelistUpdated,
 )
-from cluster.core.allocator.filters import (
-    ClientKey,
-    RefusalFilters,
-    Refusals,
-    is_refused,
-    refusal_s,
-)
+from cluster.core.allocator.filters import RefusalFilters, refusal_s
+from cluster.core.allocator.inverse import InverseOffers
 from cluster.core.allocator.options import AllocatorOptions
-from cluster.core.allocator.sorter import ClusterTotals, Sorter
+from cluster.core.allocator.quotas import consumption_of
+from cluster.core.allocator.run import Run
+from cluster.core.allocator.suitability import Suitability
 from cluster.errors import InvariantBroken
 from cluster.model.ids import AgentId, FrameworkId
+from cluster.model.maintenance import InverseOfferStatus
 from cluster.model.resources import EMPTY, Resources
+from cluster.model.values import Quantities
 
 
 class Allocator(Protocol):
@@ -92,22 +101,21 @@ class Allocator(Protocol):
     def allocate(self, now_s: float) -> list[Allocation]:
         """One run over the candidates. What is returned is booked until it is recovered."""
 
+    def inverse_offers(self, now_s: float) -> list[InverseAllocation]:
+        """Whom to ask to give agents up; to be called after each run."""
+
+    def inverse_status(self, agent_id: AgentId) -> Mapping[FrameworkId, InverseOfferStatus]:
+        """What frameworks answered last about an agent under maintenance."""
+
+    def quota_consumption(self, role: str) -> Quantities:
+        """What counts against the quota of a role, whether it has one or not."""
+
+    @property
+    def statistics(self) -> AllocatorStatistics:
+        """What is counted for operators; may look at every role."""
+
     def check_invariants(self) -> None:
         """Raise ``InvariantBroken`` when the books contradict themselves."""
-
-
-class _Framework:
-    """What the allocator knows of a subscribed framework."""
-
-    __slots__ = ("is_active", "roles", "suppressed")
-
-    def __init__(self, roles: Iterable[str], suppressed: Iterable[str], *, is_active: bool) -> None:
-        self.roles = tuple(dict.fromkeys(roles))
-        self.suppressed = set(suppressed)
-        self.is_active = is_active
-
-    def wants_offers(self, role: str) -> bool:
-        return self.is_active and role in self.roles and role not in self.suppressed
 
 
 class HierarchicalAllocator:
@@ -115,23 +123,20 @@ class HierarchicalAllocator:
 
     Args:
         options: settings.
-        rng: decides the order of agents inside a run, and nothing else.
+        rng: decides the order of agents inside a run, and what sorters draw.
     """
 
     def __init__(self, options: AllocatorOptions, rng: random.Random) -> None:
         self._options = options
         self._rng = rng
-        self._totals = ClusterTotals(options.fair_sharing_excluded)
-        self._role_sorter: Sorter = DrfSorter(self._totals)
-        self._framework_sorters: dict[str, Sorter] = {}
-        self._frameworks: dict[FrameworkId, _Framework] = {}
-        self._agents: dict[AgentId, AgentBook] = {}
+        self._books = Books(options, rng)
         self._filters = RefusalFilters()
-        self._bookings: Counter[ClientKey] = Counter()
-        """On how many agents a client holds something."""
-        self._candidates: dict[AgentId, None] = {}
-        self._returned: dict[AgentId, None] = {}
-        """Agents that wait for the interval, without ``allocate_on_recovery``."""
+        self._candidates = Candidates()
+        self._suitability = Suitability(options)
+        self._inverse = InverseOffers()
+        self._awaited_agents: int | None = None
+        """No run before so many agents are there; None when nothing is awaited."""
+        self._agents_looked_at = 0
 
     # Facts --------------------------------------------------------------------------------------
 
@@ -141,6 +146,7 @@ class HierarchicalAllocator:
         Raises:
             InvariantBroken: the fact contradicts earlier ones (an agent added twice, more given
                 back than held); nothing is changed then.
+            ResourcesNotContained: what is to be converted is not free; nothing is changed then.
             InvalidInput: a weight is not a finite number above 0; nothing is changed then.
         """
         match event:
@@ -148,281 +154,312 @@ class HierarchicalAllocator:
                 self._recover(event, now_s)
             case IntervalElapsed():
                 self._end_interval(now_s)
-            case AgentAdded(agent_id, total, used):
-                self._add_agent(agent_id, total, used)
-            case AgentUpdated(agent_id, total):
-                self._resize_agent(self._agent(agent_id), total)
-            case AgentRemoved(agent_id):
-                self._remove_agent(self._agent(agent_id))
-            case AgentActivated(agent_id):
-                self._agent(agent_id).is_active = True
-                self._candidates[agent_id] = None
-            case AgentDeactivated(agent_id):
-                self._agent(agent_id).is_active = False
-            case FrameworkAdded(framework_id, roles, suppressed, active):
-                self._add_framework(framework_id, _Framework(roles, suppressed, is_active=active))
-            case FrameworkUpdated(framework_id, roles, suppressed):
-                self._update_framework(framework_id, roles, suppressed)
-            case FrameworkRemoved(framework_id):
-                self._remove_framework(framework_id)
-            case FrameworkActivated(framework_id):
-                self._activate_framework(framework_id)
-            case FrameworkDeactivated(framework_id):
-                self._deactivate_framework(framework_id)
-            case OffersSuppressed(framework_id, roles):
-                self._suppress(framework_id, roles)
-            case OffersRevived(framework_id, roles):
-                self._revive(framework_id, roles)
-            case WeightsUpdated(weights):
-                self._role_sorter.update_weights(weights)
             case (
-                UnavailabilityChanged()
+                AgentAdded()
+                | AgentUpdated()
+                | AgentRemoved()
+                | AgentActivated()
+                | AgentDeactivated()
+                | UnavailabilityChanged()
                 | WhitelistUpdated()
                 | RecoveryBegun()
                 | RecoveryEnded()
-                | ResourcesConverted()
-                | FreeResourcesConverted()
-                | ResourcesRequested()
-                | InverseOfferAnswered()
-                | InverseOfferWithdrawn()
-                | QuotasUpdated()
             ):
-                pass
+                self._handle_agents(event)
+            case (
+                FrameworkAdded()
+                | FrameworkUpdated()
+                | FrameworkRemoved()
+                | FrameworkActivated()
+                | FrameworkDeactivated()
+                | OffersSuppressed()
+                | OffersRevived()
+                | ResourcesRequested()
+            ):
+                self._handle_frameworks(event)
+            case ResourcesConverted():
+                self._convert(event)
+            case FreeResourcesConverted():
+                self._convert_free(event)
+            case InverseOfferAnswered():
+                self._answer_inverse(event, now_s)
+            case InverseOfferWithdrawn(framework_id, agent_id):
+                self._inverse.withdraw(agent_id, framework_id)
+            case QuotasUpdated(quotas):
+                self._books.update_quotas(quotas)
+                self._candidates.release_withheld()
+            case WeightsUpdated(weights):
+                self._books.roles.update_weights(weights)
             case _:
                 assert_never(event)
 
     # Agents -------------------------------------------------------------------------------------
 
-    def _agent(self, agent_id: AgentId) -> AgentBook:
-        agent = self._agents.get(agent_id)
-        if agent is None:
-            raise InvariantBroken(f"allocator does not know agent {agent_id}")
-        return agent
-
-    def _add_agent(
+    def _handle_agents(
         self,
-        agent_id: AgentId,
-        total: Resources,
-        used: Iterable[tuple[FrameworkId, str, Resources]],
+        event: AgentAdded
+        | AgentUpdated
+        | AgentRemoved
+        | AgentActivated
+        | AgentDeactivated
+        | UnavailabilityChanged
+        | WhitelistUpdated
+        | RecoveryBegun
+        | RecoveryEnded,
     ) -> None:
-        if agent_id in self._agents:
-            raise InvariantBroken(f"allocator is told twice of agent {agent_id}")
-        agent = self._agents[agent_id] = AgentBook(agent_id, total.unallocated())
-        self._totals.add(agent.total.quantities())
-        for framework_id, role, resources in used:
-            self._adopt(agent, (framework_id, role), resources.unallocated())
-        self._candidates[agent_id] = None
+        match event:
+            case AgentAdded():
+                self._add_agent(event)
+            case AgentUpdated():
+                self._update_agent(event)
+            case AgentRemoved(agent_id):
+                self._books.remove_agent(self._books.agent(agent_id))
+                self._filters.clear_agent(agent_id)
+                self._candidates.forget_agent(agent_id)
+                self._inverse.forget_agent(agent_id)
+            case AgentActivated(agent_id):
+                self._books.set_active(self._books.agent(agent_id), is_active=True)
+                self._agent_changed(agent_id)
+            case AgentDeactivated(agent_id):
+                self._books.set_active(self._books.agent(agent_id), is_active=False)
+            case UnavailabilityChanged(agent_id, unavailability):
+                self._books.agent(agent_id).unavailability = unavailability
+                self._inverse.plan(agent_id, is_unavailable=unavailability is not None)
+                self._candidates.changed[agent_id] = None
+            case WhitelistUpdated(hostnames):
+                for agent in self._books.list_hosts(hostnames):
+                    self._agent_changed(agent.agent_id)
+            case RecoveryBegun(expected_agents):
+                factor = Fraction(repr(self._options.recovery_factor))
+                self._awaited_agents = math.floor(expected_agents * factor)
+                self._end_recovery_if_enough()
+            case RecoveryEnded():
+                self._awaited_agents = None
+            case _:
+                assert_never(event)
 
-    def _adopt(self, agent: AgentBook, client: ClientKey, resources: Resources) -> None:
-        if resources:
-            self._count_booking(agent, client)
-            agent.adopt(client, resources)
-            self._charge(client, resources)
+    def _agent_changed(self, agent_id: AgentId) -> None:
+        self._candidates.changed[agent_id] = None
+        self._inverse.touch(agent_id)
 
-    def _resize_agent(self, agent: AgentBook, total: Resources) -> None:
-        total = total.unallocated()
-        if total == agent.total:
-            return
-        self._totals.subtract(agent.total.quantities())
-        self._totals.add(total.quantities())
-        agent.resize(total)
-        self._candidates[agent.agent_id] = None
+    def _add_agent(self, event: AgentAdded) -> None:
+        agent = self._books.add_agent(
+            event.agent_id, event.total, event.used, event.traits, is_active=event.is_active
+        )
+        if event.unavailability is not None:
+            agent.unavailability = event.unavailability
+            self._inverse.plan(event.agent_id, is_unavailable=True)
+        self._candidates.changed[event.agent_id] = None
+        self._end_recovery_if_enough()
 
-    def _remove_agent(self, agent: AgentBook) -> None:
-        for client, resources in agent.booked.items():
-            self._discharge(client, resources)
-            self._uncount_booking(client)
-        self._totals.subtract(agent.total.quantities())
-        self._filters.clear_agent(agent.agent_id)
-        self._candidates.pop(agent.agent_id, None)
-        self._returned.pop(agent.agent_id, None)
-        del self._agents[agent.agent_id]
+    def _end_recovery_if_enough(self) -> None:
+        if self._awaited_agents is not None and len(self._books.agents) >= self._awaited_agents:
+            self._awaited_agents = None
+
+    def _update_agent(self, event: AgentUpdated) -> None:
+        agent = self._books.agent(event.agent_id)
+        total = event.total.unallocated()
+        if event.traits is not None and event.traits != agent.traits:
+            self._books.describe_agent(agent, event.traits)
+            self._filters.clear_agent(event.agent_id)
+            self._agent_changed(event.agent_id)
+        if total != agent.total:
+            self._books.resize(agent, total)
+            self._agent_changed(event.agent_id)
+
+    # Resources ----------------------------------------------------------------------------------
 
     def _recover(self, event: ResourcesRecovered, now_s: float) -> None:
         """Take resources back; of an agent that is gone meanwhile there is nothing to take."""
-        agent = self._agents.get(event.agent_id)
+        agent = self._books.agents.get(event.agent_id)
         resources = event.resources.unallocated()
         if agent is None or not resources:
             return
-        client = (event.framework_id, event.role)
-        agent.release(client, resources)
-        self._discharge(client, resources)
-        if client not in agent.booked:
-            self._uncount_booking(client)
+        client = self._holder(event.framework_id, event.role)
+        self._books.release(agent, client, resources)
         if event.refuse_s is not None:
             self._install_filter(agent, client, resources, event.refuse_s, now_s)
-        waiting = self._candidates if self._options.allocate_on_recovery else self._returned
-        waiting[agent.agent_id] = None
+        candidates = self._candidates
+        is_now = self._options.allocate_on_recovery
+        (candidates.changed if is_now else candidates.returned)[agent.agent_id] = None
+
+    def _holder(self, framework_id: FrameworkId, role: str) -> Client:
+        """The client; a passing one that holds nothing when there is none."""
+        return self._books.client(framework_id, role) or Client(framework_id, role)
 
     def _install_filter(
         self,
         agent: AgentBook,
-        client: ClientKey,
+        client: Client,
         resources: Resources,
         refuse_s: float,
         now_s: float,
     ) -> None:
-        framework = self._frameworks.get(client[0])
-        if framework is None or client[1] not in framework.roles:
+        if client.framework is None:
             return
         if refuse_s == 0 and not self._options.allocate_on_recovery:
             return
-        timeout_s = max(self._options.allocation_interval_s, refusal_s(refuse_s))
-        self._filters.install(agent.agent_id, client, resources, now_s + timeout_s)
+        if resources == agent.free:
+            resources = agent.free
+        until_s = now_s + self._refusal_s(refuse_s)
+        self._filters.install(agent.agent_id, client, resources, until_s)
+
+    def _refusal_s(self, refuse_s: float) -> float:
+        return max(self._options.allocation_interval_s, refusal_s(refuse_s))
+
+    def _convert(self, event: ResourcesConverted) -> None:
+        """Of an agent that is gone meanwhile there is nothing to convert."""
+        agent = self._books.agents.get(event.agent_id)
+        if agent is None:
+            return
+        client = self._holder(event.framework_id, event.role)
+        free = agent.free
+        self._books.convert(agent, client, event.before.unallocated(), event.after.unallocated())
+        if agent.free != free:
+            self._candidates.changed[agent.agent_id] = None
+
+    def _convert_free(self, event: FreeResourcesConverted) -> None:
+        agent = self._books.agent(event.agent_id)
+        before, after = event.before.unallocated(), event.after.unallocated()
+        self._books.convert_free(agent, before, after)
+        self._candidates.changed[agent.agent_id] = None
 
     def _end_interval(self, now_s: float) -> None:
-        self._candidates.update(self._returned)
-        self._returned.clear()
-        for agent_id in self._filters.end_expired(now_s):
-            self._candidates[agent_id] = None
+        for agent_id, client in self._filters.end_expired(now_s):
+            self._candidates.wake(agent_id, client)
+        self._candidates.end_interval()
+        if self._candidates.withheld:
+            self._candidates.release_if_grown(self._books.quotas.rooms())
+        self._inverse.end_expired(now_s)
 
     # Frameworks ---------------------------------------------------------------------------------
 
-    def _framework(self, framework_id: FrameworkId) -> _Framework:
-        framework = self._frameworks.get(framework_id)
-        if framework is None:
-            raise InvariantBroken(f"allocator does not know framework {framework_id}")
-        return framework
-
-    def _add_framework(self, framework_id: FrameworkId, framework: _Framework) -> None:
-        if framework_id in self._frameworks:
-            raise InvariantBroken(f"allocator is told twice of framework {framework_id}")
-        self._frameworks[framework_id] = framework
-        for role in framework.roles:
-            self._ensure_client((framework_id, role))
-        self._apply_wants(framework_id, framework.roles)
-
-    def _update_framework(
-        self, framework_id: FrameworkId, roles: tuple[str, ...], suppressed: frozenset[str]
+    def _handle_frameworks(
+        self,
+        event: FrameworkAdded
+        | FrameworkUpdated
+        | FrameworkRemoved
+        | FrameworkActivated
+        | FrameworkDeactivated
+        | OffersSuppressed
+        | OffersRevived
+        | ResourcesRequested,
     ) -> None:
-        old = self._framework(framework_id)
-        new = _Framework(roles, suppressed, is_active=old.is_active)
-        self._frameworks[framework_id] = new
-        for role in new.roles:
-            self._ensure_client((framework_id, role))
-        self._apply_wants(framework_id, (*old.roles, *new.roles))
-        for role in old.roles:
-            if role not in new.roles:
-                self._filters.clear_client((framework_id, role))
-                self._drop_client_if_unused((framework_id, role))
+        match event:
+            case FrameworkAdded(framework_id, roles, suppressed, active, traits):
+                framework = Framework(framework_id, roles, suppressed, traits, is_active=active)
+                self._books.add_framework(framework)
+                self._apply_wants(framework)
+                self._framework_arrived(framework)
+            case FrameworkUpdated():
+                self._update_framework(event)
+            case FrameworkRemoved(framework_id):
+                framework = self._books.framework(framework_id)
+                self._silence(framework)
+                self._books.remove_framework(framework)
+            case FrameworkActivated(framework_id):
+                framework = self._books.framework(framework_id)
+                framework.is_active = True
+                self._apply_wants(framework)
+                self._framework_arrived(framework)
+            case FrameworkDeactivated(framework_id):
+                framework = self._books.framework(framework_id)
+                framework.is_active = False
+                self._silence(framework)
+            case OffersSuppressed(framework_id, roles):
+                framework = self._books.framework(framework_id)
+                framework.suppressed.update(roles or framework.roles)
+                self._apply_wants(framework)
+            case OffersRevived(framework_id, roles):
+                self._revive(self._books.framework(framework_id), roles)
+            case ResourcesRequested(framework_id, wanted, role, agent_id):
+                self._books.framework(framework_id).wish((role, agent_id), wanted)
+            case _:
+                assert_never(event)
 
-    def _remove_framework(self, framework_id: FrameworkId) -> None:
-        framework = self._framework(framework_id)
-        framework.is_active = False
-        self._apply_wants(framework_id, framework.roles)
-        del self._frameworks[framework_id]
-        for role in framework.roles:
-            self._filters.clear_client((framework_id, role))
-            self._drop_client_if_unused((framework_id, role))
+    def _framework_arrived(self, framework: Framework) -> None:
+        """It may hold something on agents under maintenance, and can be asked now."""
+        if framework.is_active:
+            self._inverse.touch_all()
 
-    def _activate_framework(self, framework_id: FrameworkId) -> None:
-        framework = self._framework(framework_id)
-        framework.is_active = True
-        self._apply_wants(framework_id, framework.roles)
+    def _update_framework(self, event: FrameworkUpdated) -> None:
+        framework = self._books.framework(event.framework_id)
+        traits_changed = event.traits != framework.traits
+        for client in self._books.clients(framework):
+            if client.role not in event.roles:
+                self._forget_refusals(client)
+        self._books.update_framework(framework, event.roles, event.suppressed_roles, event.traits)
+        self._apply_wants(framework)
+        if traits_changed:
+            for client in self._books.clients(framework):
+                if client.is_served:
+                    self._candidates.fresh[client] = None
 
-    def _deactivate_framework(self, framework_id: FrameworkId) -> None:
-        framework = self._framework(framework_id)
-        framework.is_active = False
-        self._apply_wants(framework_id, framework.roles)
-        for role in framework.roles:
-            self._filters.clear_client((framework_id, role))
+    def _silence(self, framework: Framework) -> None:
+        """No offers for it any more, and nothing that it refused."""
+        for client in self._books.clients(framework):
+            self._books.stop_serving(client)
+            self._forget_refusals(client)
+        self._inverse.forget_framework(framework.framework_id)
 
-    def _suppress(self, framework_id: FrameworkId, roles: tuple[str, ...]) -> None:
-        framework = self._framework(framework_id)
-        framework.suppressed.update(roles or framework.roles)
-        self._apply_wants(framework_id, framework.roles)
+    def _forget_refusals(self, client: Client) -> None:
+        self._filters.clear_client(client)
+        self._candidates.forget_client(client)
 
-    def _revive(self, framework_id: FrameworkId, roles: tuple[str, ...]) -> None:
-        framework = self._framework(framework_id)
+    def _revive(self, framework: Framework, roles: Iterable[str]) -> None:
         revived = [role for role in roles or framework.roles if role in framework.roles]
         framework.suppressed.difference_update(revived)
-        for role in revived:
-            self._filters.clear_client((framework_id, role))
-        self._apply_wants(framework_id, revived)
-        if any(framework.wants_offers(role) for role in revived):
-            self._make_all_candidates()
+        self._apply_wants(framework)
+        for client in self._books.clients(framework):
+            if client.role in revived:
+                self._filters.clear_client(client)
+                if client.is_served:
+                    self._candidates.fresh[client] = None
+        self._inverse.revive(framework.framework_id)
 
-    def _apply_wants(self, framework_id: FrameworkId, roles: Iterable[str]) -> None:
-        """Let the sorters serve the framework where it wants offers, and only there.
+    def _apply_wants(self, framework: Framework) -> None:
+        """Serve the framework where it wants offers, and only there.
 
-        A role is served while one of its frameworks is. Whoever starts to want offers must be
-        shown every agent.
+        Whoever starts to want offers must be shown every agent.
         """
-        framework = self._frameworks[framework_id]
-        is_new_want = False
-        for role in roles:
-            sorter = self._framework_sorters[role]
-            if framework.wants_offers(role):
-                is_new_want = is_new_want or not sorter.is_active(framework_id)
-                sorter.activate(framework_id)
-                self._role_sorter.activate(role)
-            else:
-                sorter.deactivate(framework_id)
-                if not sorter.has_active:
-                    self._role_sorter.deactivate(role)
-        if is_new_want:
-            self._make_all_candidates()
+        for client in self._books.clients(framework):
+            if not framework.wants_offers(client.role):
+                self._books.stop_serving(client)
+                self._candidates.forget_client(client)
+            elif not client.is_served:
+                self._books.serve(client)
+                self._candidates.fresh[client] = None
 
-    def _make_all_candidates(self) -> None:
-        self._candidates.update(dict.fromkeys(self._agents))
+    # Maintenance --------------------------------------------------------------------------------
 
-    # Books --------------------------------------------------------------------------------------
-
-    def _ensure_client(self, client: ClientKey) -> None:
-        framework_id, role = client
-        if role not in self._framework_sorters:
-            self._framework_sorters[role] = DrfSorter(self._totals, is_hierarchical=False)
-            self._role_sorter.add(role)
-        if framework_id not in self._framework_sorters[role]:
-            self._framework_sorters[role].add(framework_id)
-
-    def _drop_client_if_unused(self, client: ClientKey) -> None:
-        """Forget a client that neither subscribes to its role nor holds anything in it."""
-        framework_id, role = client
-        framework = self._frameworks.get(framework_id)
-        if self._bookings[client] or (framework is not None and role in framework.roles):
-            return
-        self._framework_sorters[role].remove(framework_id)
-        if not self._framework_sorters[role].has_clients:
-            del self._framework_sorters[role]
-            self._role_sorter.remove(role)
-
-    def _count_booking(self, agent: AgentBook, client: ClientKey) -> None:
-        """To be called before the booking is made."""
-        if client not in agent.booked:
-            self._ensure_client(client)
-            self._bookings[client] += 1
-
-    def _uncount_booking(self, client: ClientKey) -> None:
-        """To be called when the client's booking on some agent is gone."""
-        self._bookings[client] -= 1
-        if not self._bookings[client]:
-            del self._bookings[client]
-            self._drop_client_if_unused(client)
-
-    def _charge(self, client: ClientKey, resources: Resources) -> None:
-        framework_id, role = client
-        quantities = resources.quantities()
-        self._role_sorter.allocated(role, quantities)
-        self._framework_sorters[role].allocated(framework_id, quantities)
-
-    def _discharge(self, client: ClientKey, resources: Resources) -> None:
-        framework_id, role = client
-        quantities = resources.quantities()
-        self._role_sorter.unallocated(role, quantities)
-        self._framework_sorters[role].unallocated(framework_id, quantities)
+    def _answer_inverse(self, event: InverseOfferAnswered, now_s: float) -> None:
+        refuse_s = 0.0 if event.refuse_s is None else event.refuse_s
+        until_s = now_s + self._refusal_s(refuse_s)
+        self._inverse.answer(event.agent_id, event.framework_id, event.status, until_s)
 
     # Runs ---------------------------------------------------------------------------------------
 
     @property
     def has_candidates(self) -> bool:
-        """Whether a run is due: some agent may have become worth offering."""
-        return bool(self._candidates)
+        """Whether a run is due: something may have become worth offering, or worth asking back."""
+        if self._awaited_agents is not None:
+            return False
+        return bool(self._candidates) or self._inverse.is_due
+
+    @property
+    def is_recovering(self) -> bool:
+        """Whether runs wait for agents of an earlier master."""
+        return self._awaited_agents is not None
 
     @property
     def next_filter_end_s(self) -> float | None:
         """When the next filter ends; an ``IntervalElapsed`` then gives the soonest next offer."""
         return self._filters.next_end_s
+
+    @property
+    def agents_looked_at(self) -> int:
+        """On how many agents runs have asked anybody so far: the work done, in all."""
+        return self._agents_looked_at
 
     def allocate(self, now_s: float) -> list[Allocation]:
         """One run over the candidates, which are none afterwards.
@@ -433,145 +470,100 @@ class HierarchicalAllocator:
         Returns:
             Offers to make, in the order they were decided, at most one per framework, role and
             agent. They are booked until ``ResourcesRecovered`` gives them back; accepting an offer
-            means not to give back what is used.
+            means not to give back what is used. None while agents of an earlier master are awaited.
         """
-        known = (self._agents.get(agent_id) for agent_id in self._candidates)
-        agents = [a for a in known if a is not None and a.is_active and a.free]
-        self._candidates.clear()
-        if not self._role_sorter.has_active:
+        if self._awaited_agents is not None:
             return []
-        self._rng.shuffle(agents)
-        allocations: list[Allocation] = []
-        for agent in agents:
-            self._offer_agent(agent, now_s, allocations)
+        quotas = self._books.quotas
+        self._candidates.begin_run(quotas.rooms())
+        run = Run(
+            self._books, self._filters, self._candidates, self._suitability, self._options, now_s
+        )
+        allocations = run.decide(self._rng)
+        self._candidates.finish_run(quotas.rooms())
+        self._agents_looked_at += run.looked_at
+        for allocation in allocations:
+            self._inverse.touch(allocation.agent_id)
         return allocations
 
-    def _offer_agent(self, agent: AgentBook, now_s: float, allocations: list[Allocation]) -> None:
-        """Offer what is free on one agent, role by role, while there is something to offer."""
-        if not self._is_allocatable(agent.free):
-            return
-        refusals = self._filters.on_agent(agent.agent_id)
-        for role in self._role_sorter.order():
-            offer = agent.free.usable_by(role)
-            if not self._is_allocatable(offer):
-                continue
-            taker = self._first_taker(role, offer, refusals, now_s)
-            if taker is None:
-                continue
-            self._book(agent, (taker, role), offer)
-            allocations.append(Allocation(taker, role, agent.agent_id, offer))
-            if not self._is_allocatable(agent.free):
-                return
+    def inverse_offers(self, now_s: float) -> list[InverseAllocation]:
+        """Whom to ask to give which agent up; to be called after each run.
 
-    def _first_taker(
-        self, role: str, offer: Resources, refusals: Refusals | None, now_s: float
-    ) -> FrameworkId | None:
-        """The neediest framework of a role that did not refuse such an offer."""
-        for client in self._framework_sorters[role].order():
-            framework_id = FrameworkId(client)
-            if refusals:
-                against = refusals.get((framework_id, role))
-                if against is not None and is_refused(against, offer, now_s):
-                    continue
-            return framework_id
-        return None
-
-    def _book(self, agent: AgentBook, client: ClientKey, offer: Resources) -> None:
-        self._count_booking(agent, client)
-        agent.offer(client, offer)
-        self._charge(client, offer)
-
-    def _is_allocatable(self, resources: Resources) -> bool:
-        """Whether resources are worth an offer: see ``AllocatorOptions.min_allocatable``."""
-        if not resources:
-            return False
-        alternatives = self._options.min_allocatable
-        if not alternatives:
-            return True
-        have = resources.quantities()
-        for wanted in alternatives:
-            for name, milli in wanted.items():
-                if have.get(name, 0) < milli:
-                    break
-            else:
-                return True
-        return False
+        Each is outstanding until ``InverseOfferAnswered`` or ``InverseOfferWithdrawn``.
+        """
+        if self._awaited_agents is not None:
+            return []
+        return self._inverse.decide(self._books, now_s)
 
     # Answers ------------------------------------------------------------------------------------
 
+    def inverse_status(self, agent_id: AgentId) -> Mapping[FrameworkId, InverseOfferStatus]:
+        """What frameworks answered last about an agent under maintenance; else empty."""
+        return self._inverse.status(agent_id)
+
+    def quota_consumption(self, role: str) -> Quantities:
+        """What counts against the quota of a role and those below it, in thousandths.
+
+        Costs a look at every agent when the role has no quota.
+        """
+        quotas = self._books.quotas
+        if role in quotas.quotas:
+            return quotas.consumed(role)
+        return consumption_of(role, self._books.agents.values())
+
+    @property
+    def statistics(self) -> AllocatorStatistics:
+        """What is counted for operators."""
+        shares = {role: float(self.role_share(role)) for role in sorted(self._books.frameworks_of)}
+        return AllocatorStatistics(dominant_shares=shares)
+
     def role_share(self, role: str) -> Fraction:
         """Exact dominant share of a role, without the roles below it; 0 when unknown."""
-        return self._role_sorter.share(role) if role in self._role_sorter else Fraction(0)
+        return self._books.role_share(role)
 
     def framework_share(self, framework_id: FrameworkId, role: str) -> Fraction:
         """Exact dominant share of a framework in a role; 0 when it holds nothing there."""
-        sorter = self._framework_sorters.get(role)
-        if sorter is None or framework_id not in sorter:
-            return Fraction(0)
-        return sorter.share(framework_id)
+        return self._books.framework_share(framework_id, role)
 
     def free(self, agent_id: AgentId) -> Resources:
-        """What nobody was offered or uses on an agent, unallocated form; empty when unknown."""
-        agent = self._agents.get(agent_id)
+        """What nobody was offered or uses on an agent, unallocated form; empty when unknown.
+
+        Shared resources are free however many use them.
+        """
+        agent = self._books.agents.get(agent_id)
         return EMPTY if agent is None else agent.free
 
     def booked(self, framework_id: FrameworkId, role: str, agent_id: AgentId) -> Resources:
         """What a framework was offered or uses on an agent, unallocated form."""
-        agent = self._agents.get(agent_id)
-        return EMPTY if agent is None else agent.booked.get((framework_id, role), EMPTY)
+        agent = self._books.agents.get(agent_id)
+        client = self._books.client(framework_id, role)
+        return EMPTY if agent is None or client is None else agent.booked.get(client, EMPTY)
 
     # Invariants ---------------------------------------------------------------------------------
 
     def check_invariants(self) -> None:
         """Raise ``InvariantBroken`` when agents, sorters and filters tell different stories."""
-        self._role_sorter.check_invariants()
-        for sorter in self._framework_sorters.values():
-            sorter.check_invariants()
-        for agent in self._agents.values():
-            agent.check_invariants()
+        self._books.check_invariants()
         self._filters.check_invariants()
-        self._check_totals()
-        self._check_charges()
-        self._check_wants()
+        self._inverse.check_invariants(self._books)
+        self._check_references()
 
-    def _check_totals(self) -> None:
-        totals: Counter[str] = Counter()
-        for agent in self._agents.values():
-            totals.update(agent.total.quantities())
-        if totals != Counter(self._totals.milli):
-            raise InvariantBroken("allocator miscounts the cluster's total")
-
-    def _check_charges(self) -> None:
-        """Each client's share is what the agents have booked for it."""
-        held: dict[ClientKey, Counter[str]] = {}
-        holders: Counter[ClientKey] = Counter()
-        for agent in self._agents.values():
-            for client, resources in agent.booked.items():
-                held.setdefault(client, Counter()).update(resources.quantities())
-                holders[client] += 1
-        if holders != self._bookings:
-            raise InvariantBroken("allocator miscounts the agents on which clients hold something")
-        for role, sorter in self._framework_sorters.items():
-            expected_of_role: Counter[str] = Counter()
-            for framework_id in sorter.clients:
-                expected = held.pop((FrameworkId(framework_id), role), Counter())
-                expected_of_role.update(expected)
-                if Counter(sorter.allocation(framework_id)) != expected:
-                    raise InvariantBroken(f"framework {framework_id} in {role} is charged wrongly")
-            if Counter(self._role_sorter.allocation(role)) != expected_of_role:
-                raise InvariantBroken(f"role {role} is charged wrongly")
-        if held:
-            raise InvariantBroken(f"clients hold resources uncharged: {sorted(held)}")
-
-    def _check_wants(self) -> None:
-        for role, sorter in self._framework_sorters.items():
-            for client in sorter.clients:
-                framework = self._frameworks.get(FrameworkId(client))
-                wants = framework is not None and framework.wants_offers(role)
-                if sorter.is_active(client) != wants:
-                    raise InvariantBroken(f"framework {client} is served wrongly in role {role}")
-            if self._role_sorter.is_active(role) != sorter.has_active:
-                raise InvariantBroken(f"role {role} is served without anybody in it, or not at all")
+    def _check_references(self) -> None:
+        """Nothing waits for an agent or a client that is gone."""
+        candidates = self._candidates
+        waiting = {**candidates.changed, **candidates.awake, **candidates.returned}
+        for agent_id in {**waiting, **candidates.withheld}:
+            if agent_id not in self._books.agents:
+                raise InvariantBroken(f"agent {agent_id} is a candidate but unknown")
+        for client in candidates.fresh:
+            if not client.is_served:
+                raise InvariantBroken(f"{client} is fresh but wants no offers")
+        for agent_id, client, _ in self._filters:
+            known = self._books.client(client.framework_id, client.role)
+            if known is not client or client.framework is None:
+                raise InvariantBroken(f"{client} has filters but no subscription")
+            if agent_id not in self._books.agents:
+                raise InvariantBroken(f"agent {agent_id} has filters but is unknown")
 
 
 __all__ = ["Allocator", "HierarchicalAllocator"]

@@ -25,6 +25,7 @@ allocator.md §5.1.
 """
 
 import math
+import random
 from bisect import bisect_left, insort
 from collections.abc import Iterator, Mapping
 from fractions import Fraction
@@ -37,6 +38,7 @@ VIRTUAL_LEAF = "."
 """Name of the leaf that stands for a client which also has clients below it; no role has it."""
 
 _NO_WEIGHT = Fraction(1)
+_NO_SCALES: Mapping[str, int] = {}
 
 _Entry = tuple[int, int, str]
 """What siblings are sorted by: weighted share, allocations so far, name."""
@@ -159,14 +161,21 @@ class DrfSorter:
 
     def allocated(self, client: str, quantities: Quantities) -> None:
         is_fresh = self._is_fresh
+        scales = self._totals.scales if is_fresh else _NO_SCALES
         node: _Node | None = self._leaf(client)
         while node is not None:
             held = node.allocated
+            share = 0
             for name, milli in quantities.items():
-                held[name] = held.get(name, 0) + milli
+                milli += held.get(name, 0)
+                held[name] = milli
+                scaled = milli * scales.get(name, 0)
+                if scaled > share:
+                    share = scaled
             node.allocations += 1
-            if is_fresh:
-                self._reposition(node)
+            if is_fresh and node.entry is not None:
+                # Only what grew can have raised the share: the other names need no look.
+                self._move_back(node, max(share * node.factor, node.entry[0]))
             node = node.parent
 
     def unallocated(self, client: str, quantities: Quantities) -> None:
@@ -321,6 +330,19 @@ class DrfSorter:
             insort(parent.order, entry)
             node.entry = entry
 
+    def _move_back(self, node: _Node, weighted_share: int) -> None:
+        """A booking never brings a node forward."""
+        assert node.parent is not None
+        assert node.entry is not None
+        order = node.parent.order
+        entry = (weighted_share, node.allocations, node.name)
+        place = 0
+        if len(order) > 1:
+            place = bisect_left(order, node.entry)
+        del order[place]
+        insort(order, entry, place)
+        node.entry = entry
+
     def _take_out(self, node: _Node) -> None:
         if node.entry is not None and node.parent is not None:
             order = node.parent.order
@@ -381,10 +403,16 @@ class DrfSorter:
             raise InvariantBroken(f"sorter node {node.path} has its children in a wrong order")
 
 
+def drf_sorter(totals: ClusterTotals, *, is_hierarchical: bool, rng: random.Random) -> DrfSorter:
+    """The default :class:`~cluster.core.allocator.sorter.SorterFactory`; nothing is drawn."""
+    del rng
+    return DrfSorter(totals, is_hierarchical=is_hierarchical)
+
+
 def _exact_weight(path: str, weight: float) -> Fraction:
     if not math.isfinite(weight) or weight <= 0:
         raise InvalidInput(f"weight of {path}", f"must be a finite number above 0, not {weight}")
     return Fraction(repr(float(weight)))
 
 
-__all__ = ["VIRTUAL_LEAF", "DrfSorter"]
+__all__ = ["VIRTUAL_LEAF", "DrfSorter", "drf_sorter"]

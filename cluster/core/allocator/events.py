@@ -337,6 +337,22 @@ class InverseAllocation:
     unavailability: Unavailability
 
 
+@dataclass(frozen=True, slots=True)
+class AllocatorStatistics:
+    """What an allocator counts for its operators.
+
+    Attributes:
+        filtered_offers: offers that were not made because of what frameworks said once and for
+            all: their offer constraints and their smallest wanted offers.
+        active_filters: role -> refusals that keep offers away now.
+        dominant_shares: role -> its dominant share, without the roles below it.
+    """
+
+    filtered_offers: int = 0
+    active_filters: Mapping[str, int] = field(default_factory=dict)
+    dominant_shares: Mapping[str, float] = field(default_factory=dict)
+
+
 __all__ = [
     "AgentActivated",
     "AgentAdded",
@@ -346,6 +362,7 @@ __all__ = [
     "AgentUpdated",
     "Allocation",
     "AllocatorEvent",
+    "AllocatorStatistics",
     "FrameworkActivated",
     "FrameworkAdded",
     "FrameworkDeactivated",

@@ -5,7 +5,10 @@ Source: allocator.md §3 (allocatable), §4 (filters), master.md §11.
 
 from dataclasses import dataclass
 
+from cluster.core.allocator.drf import drf_sorter
+from cluster.core.allocator.sorter import SorterFactory
 from cluster.errors import InvalidInput
+from cluster.model.domains import FaultDomain
 from cluster.model.resources import Resources
 from cluster.model.values import Quantities, ValueType
 
@@ -49,12 +52,22 @@ class AllocatorOptions:
         allocate_on_recovery: whether resources that come back start a run. False gives the
             original's rule for comparison: they wait for the interval, and refusing for 0 seconds
             is no refusal.
+        filter_gpu_resources: whether agents with GPUs go to frameworks with GPU_RESOURCES only.
+        domain: the master's own; agents of another region go to REGION_AWARE frameworks only.
+        recovery_factor: part of the expected agents that ends the wait after ``RecoveryBegun``.
+        role_sorter: makes the sorter of roles.
+        framework_sorter: makes the sorter of frameworks of each role.
     """
 
     allocation_interval_s: float = 1.0
     min_allocatable: tuple[Quantities, ...] = parse_min_allocatable(MIN_ALLOCATABLE_TEXT)
     fair_sharing_excluded: frozenset[str] = frozenset()
     allocate_on_recovery: bool = True
+    filter_gpu_resources: bool = True
+    domain: FaultDomain | None = None
+    recovery_factor: float = 0.8
+    role_sorter: SorterFactory = drf_sorter
+    framework_sorter: SorterFactory = drf_sorter
 
 
 __all__ = ["MIN_ALLOCATABLE_TEXT", "AllocatorOptions", "parse_min_allocatable"]

@@ -5,6 +5,7 @@ served. The DRF sorter is in :mod:`cluster.core.allocator.drf`; others may take 
 """
 
 import math
+import random
 from collections.abc import Iterator, Mapping
 from fractions import Fraction
 from typing import Protocol
@@ -57,6 +58,21 @@ class Sorter(Protocol):
 
     def check_invariants(self) -> None:
         """Raise ``InvariantBroken`` when the books contradict themselves."""
+
+
+class SorterFactory(Protocol):
+    """Makes a sorter: how one kind takes the place of another."""
+
+    def __call__(
+        self, totals: "ClusterTotals", *, is_hierarchical: bool, rng: random.Random
+    ) -> Sorter:
+        """An empty sorter.
+
+        Args:
+            totals: what shares are fractions of; shared by all sorters of an allocator.
+            is_hierarchical: whether ``/`` in a client's name separates levels.
+            rng: for sorters that draw; shared by all sorters of an allocator.
+        """
 
 
 class ClusterTotals:
@@ -116,4 +132,4 @@ class ClusterTotals:
         return Fraction(max(counted, default=0), self._unit)
 
 
-__all__ = ["ClusterTotals", "Sorter"]
+__all__ = ["ClusterTotals", "Sorter", "SorterFactory"]

@@ -6,6 +6,7 @@ it repeats them.
 """
 
 from dataclasses import replace
+from functools import lru_cache
 
 from cluster.core.allocator.events import (
     AgentActivated,
@@ -16,6 +17,7 @@ from cluster.core.allocator.events import (
     AgentUpdated,
 )
 from cluster.core.master.agents import AgentRecord, RunningExecutor
+from cluster.core.master.changes import lose_operations
 from cluster.core.master.effects import (
     CancelTimer,
     Link,
@@ -60,6 +62,7 @@ from cluster.model.task_states import TaskState, UpdateReason
 from cluster.model.tasks import StatusReport
 from cluster.model.values import ValueType
 from cluster.wire.pb import mesos_pb2 as mesos
+from cluster.wire.resources import attributes_to_pb, resources_to_pb
 
 PINGS_MISSED = "health check timed out"
 REREGISTRATION_TIMED_OUT = "agent did not re-register in time"
@@ -68,6 +71,7 @@ REPLACED = "a new agent registered at the same address"
 MARKED_GONE = "Agent has been marked gone"
 MACHINE_DOWN = "Machine is `DOWN`"
 MAINTENANCE_STARTED = "the machine of the agent was taken down for maintenance"
+RESOURCES_CACHED_MAX = 4096
 
 _STANDING = (AgentState.CONNECTED, AgentState.DISCONNECTED)
 """Agents that no write to the registry is under way for."""
@@ -221,6 +225,7 @@ class Admission:
         if record is None or report is None:
             return  # only the description of an agent that was here all the time
         record.advance(AgentStep.READMITTED, state.now_s)
+        state.tally.counts["slave_reregistrations"] += 1
         record.reregistered_s = state.now_s
         state.emit(Link(record.peer))
         ended = self._learn_frameworks(report)
@@ -258,7 +263,9 @@ class Admission:
         state.emit(Link(peer))
         if before.payload != info:
             state.emit(WriteRegistry(UpdateAgent(record.agent_id, info)))
-        record.spec = replace(report.spec, payload=info)
+        record.spec = replace(
+            report.spec, payload=info, total=report.spec.total + record.told_later
+        )
         record.resource_version = report.spec.resource_version
         ended = self._learn_frameworks(report)
         missing = self._compare_tasks(record, report)
@@ -433,8 +440,8 @@ class Admission:
 
     def update(self, event: AgentUpdateReceived) -> None:
         record = self._speaking_agent(event.peer, event.agent_id, "agent update")
-        if record is not None and event.resource_version is not None:
-            record.resource_version = event.resource_version
+        if record is not None and event.news.resource_version is not None:
+            record.resource_version = event.news.resource_version
 
     # Falling silent ------------------------------------------------------------------------------
 
@@ -639,6 +646,7 @@ class Admission:
         state.emit(StopObserver(record.agent_id))
         state.emit(CancelTimer(ReregistrationTimer(record.agent_id)))
         state.drop_executors(record)
+        lose_operations(state, record.agent_id)
 
     def _forget(self, record: AgentRecord) -> None:
         self._state.allocator.handle(AgentRemoved(record.agent_id), self._state.now_s)
@@ -658,6 +666,7 @@ class Admission:
     def _rescind_offers(self, record: AgentRecord) -> None:
         for offer in self._state.offers.of_agent(record.agent_id):
             self._state.withdraw(offer, tell=True)
+        self._state.withdraw_inverse_offers_on(record.agent_id)
 
     def _speaking_agent(self, peer: PeerId, agent_id: AgentId, what: str) -> AgentRecord | None:
         """The registered agent, if it is the one that speaks."""
@@ -681,8 +690,7 @@ class _Held:
 
     def take(self, resources: Resources) -> Resources:
         """What is left of ``resources`` for one more task or executor of the agent."""
-        single = resources.where(_is_held_once)
-        if not single:
+        if _is_scalar(resources):
             return resources
         if self._held is None:
             used = sum(self._state.used_on(self._agent).values(), start=EMPTY)
@@ -703,9 +711,19 @@ def _is_held_once(identity: ResourceIdentity) -> bool:
 
 
 def _info(spec: AgentSpec, agent_id: AgentId) -> mesos.SlaveInfo:
-    """The agent's description as the registry keeps it: with its id."""
+    """The agent's description as the registry keeps it: with its id.
+
+    An agent without a message of its own (a simulated one) is described from what is known of it.
+    """
     info = spec.payload
-    assert isinstance(info, mesos.SlaveInfo)
+    if not isinstance(info, mesos.SlaveInfo):
+        return mesos.SlaveInfo(
+            hostname=spec.hostname,
+            resources=resources_to_pb(spec.total, refined=True),
+            attributes=attributes_to_pb(spec.facts.attributes),
+            checkpoint=spec.checkpoint,
+            id=mesos.SlaveID(value=agent_id),
+        )
     if info.id.value == agent_id:
         return info
     named = mesos.SlaveInfo()
@@ -716,6 +734,11 @@ def _info(spec: AgentSpec, agent_id: AgentId) -> mesos.SlaveInfo:
 
 def _traits(spec: AgentSpec) -> AgentTraits:
     return AgentTraits(spec.facts, spec.capabilities)
+
+
+@lru_cache(maxsize=RESOURCES_CACHED_MAX)
+def _is_scalar(resources: Resources) -> bool:
+    return all(entry.type is ValueType.SCALAR for entry in resources)
 
 
 def _identity_error(record: AgentRecord, spec: AgentSpec) -> str | None:

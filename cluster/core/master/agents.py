@@ -1,6 +1,7 @@
 """The agents a master knows, by id and by peer."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from enum import Enum, auto
 
 from cluster.core.master.lifecycles import AGENT_TRANSITIONS, AgentState, AgentStep, advance
@@ -10,6 +11,7 @@ from cluster.model.agents import AgentSpec
 from cluster.model.ids import AgentId, ExecutorId, FrameworkId, TaskId
 from cluster.model.maintenance import MachineId
 from cluster.model.peers import PeerId
+from cluster.model.resources import Resources
 from cluster.model.tasks import ExecutorSpec
 
 ExecutorKey = tuple[FrameworkId, ExecutorId]
@@ -31,13 +33,19 @@ class AgentStanding(Enum):
 
 
 class RunningExecutor:
-    """A custom executor that should be running, with the role its resources are allocated to."""
+    """An executor that should be running, with the role its resources are allocated to.
 
-    __slots__ = ("role", "spec")
+    ``shares_cgroups``: whether its tasks are limited together with it; None when nobody has said.
+    """
 
-    def __init__(self, spec: ExecutorSpec, role: str) -> None:
+    __slots__ = ("role", "shares_cgroups", "spec")
+
+    def __init__(
+        self, spec: ExecutorSpec, role: str, *, shares_cgroups: bool | None = None
+    ) -> None:
         self.spec = spec
         self.role = role
+        self.shares_cgroups = shares_cgroups
 
 
 class AgentRecord:
@@ -47,6 +55,7 @@ class AgentRecord:
         peer: where its messages come from and go to.
         pending_kills: tasks to kill when it comes back, with the framework's kill policy.
         resource_version: what a launch must name; changes with the agent's own updates.
+        provider_versions: the same for operations on what its resource providers have.
         generation: counts connections, so that an old timer is recognised.
         drain_started_s: when it was (last) told to drain.
     """
@@ -58,6 +67,7 @@ class AgentRecord:
         "generation",
         "peer",
         "pending_kills",
+        "provider_versions",
         "registered_s",
         "reregistered_s",
         "resource_version",
@@ -76,11 +86,28 @@ class AgentRecord:
         self.executors: dict[ExecutorKey, RunningExecutor] = {}
         self.pending_kills: dict[TaskKey, object | None] = {}
         self.generation = 0
+        self.provider_versions: dict[str, bytes] = {}
         self.resource_version = spec.resource_version
         self.registered_s = now_s
         self.reregistered_s: float | None = None
         self.drain_started_s: float | None = None
         self.story = Story()
+
+    @property
+    def total(self) -> Resources:
+        """All that the agent has now, with the reservations and volumes ordered meanwhile."""
+        return self.spec.total
+
+    @total.setter
+    def total(self, total: Resources) -> None:
+        self.spec = replace(self.spec, total=total)
+
+    @property
+    def told_later(self) -> Resources:
+        """What the agent does not tell when it registers, but in its updates."""
+        return self.total.where(
+            lambda identity: identity.is_revocable or identity.provider_id is not None
+        )
 
     @property
     def is_connected(self) -> bool:

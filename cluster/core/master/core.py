@@ -1,13 +1,15 @@
 """The master's decisions: one event in, the effects to carry out in order.
 
 The shell (``cluster.master``) decodes messages into events and performs effects; everything in
-between is here and in the stories this class composes. No I/O, no clock, no randomness.
+between is here and in the stories this class composes. No I/O, no clock, no randomness of its own.
 """
 
+import random
 from typing import assert_never
 
 from cluster.core.allocator import Allocator
 from cluster.core.master.admission import Admission
+from cluster.core.master.changes import Changes
 from cluster.core.master.effects import MasterEffect
 from cluster.core.master.events import (
     AgentAnswered,
@@ -23,6 +25,7 @@ from cluster.core.master.events import (
     FailoverTimedOut,
     MasterEvent,
     OfferTimedOut,
+    OperationStatusReceived,
     OperatorCallReceived,
     PeerLost,
     RegistrationReceived,
@@ -39,23 +42,29 @@ from cluster.core.master.events import (
     WhitelistRead,
 )
 from cluster.core.master.frameworks import FrameworkRecord
+from cluster.core.master.inverse_offering import InverseOffering
 from cluster.core.master.launches import Launches
 from cluster.core.master.news import News
 from cluster.core.master.offering import Offering
 from cluster.core.master.operators import Operators
 from cluster.core.master.recovery import Recovery
+from cluster.core.master.resource_calls import ResourceCalls
 from cluster.core.master.state import MasterOptions, MasterState
 from cluster.core.master.subscriptions import Subscriptions
 from cluster.errors import InvariantBroken
 from cluster.model.calls import (
     Accept,
+    AcceptInverseOffers,
     Acknowledge,
+    AcknowledgeOperation,
     Call,
     Deactivate,
     Decline,
+    DeclineInverseOffers,
     Kill,
     MessageExecutor,
     Reconcile,
+    ReconcileOperations,
     RequestResources,
     Revive,
     ShutdownExecutor,
@@ -63,8 +72,10 @@ from cluster.model.calls import (
     Teardown,
     UnsupportedCall,
     UpdateFramework,
+    UpdateRefused,
 )
 from cluster.model.ids import MasterId
+from cluster.model.operations import single
 from cluster.model.resources import EMPTY
 
 
@@ -75,21 +86,36 @@ class MasterCore:
         master_id: prefix of every id this master gives.
         options: limits and waits.
         allocator: divides the resources; this core is its only user.
+        rng: where the uuids of operations come from; by default the same for every master.
     """
 
-    def __init__(self, master_id: MasterId, options: MasterOptions, allocator: Allocator) -> None:
+    def __init__(
+        self,
+        master_id: MasterId,
+        options: MasterOptions,
+        allocator: Allocator,
+        rng: random.Random | None = None,
+    ) -> None:
         self.state = MasterState(master_id, options, allocator)
         self._subscriptions = Subscriptions(self.state)
         self._admission = Admission(self.state, self._subscriptions)
         self._recovery = Recovery(self.state, self._admission)
         self._offering = Offering(self.state)
-        self._launches = Launches(self.state, self._offering)
+        self._inverse_offering = InverseOffering(self.state)
+        self._changes = Changes(self.state, rng or random.Random(0))
+        self._launches = Launches(self.state, self._offering, self._changes)
         self._news = News(self.state)
-        self._operators = Operators(self.state, self._subscriptions, self._admission)
+        self._operators = Operators(
+            self.state,
+            self._subscriptions,
+            self._admission,
+            ResourceCalls(self.state, self._changes),
+        )
 
     def handle(self, event: MasterEvent, now_s: float) -> list[MasterEffect]:
         """Take in one fact; returns what to do, in order."""
         self.state.now_s = now_s
+        self._changes.note_start()
         self._dispatch(event)
         self._operators.end_of_event()
         self._offering.request_run()
@@ -103,6 +129,7 @@ class MasterCore:
                 self._news.status_update(event)
             case AllocationDue():
                 self._offering.run()
+                self._inverse_offering.run()
             case AllocationIntervalElapsed():
                 self._offering.interval_elapsed()
             case OfferTimedOut():
@@ -119,6 +146,9 @@ class MasterCore:
                 self._admission.reregister(peer, report)
             case AgentUpdateReceived():
                 self._admission.update(event)
+                self._changes.updated(event)
+            case OperationStatusReceived():
+                self._changes.status(event)
             case UnregistrationReceived(peer, agent_id):
                 self._admission.unregister(peer, agent_id)
             case AgentPingsMissed(agent_id):
@@ -159,6 +189,7 @@ class MasterCore:
         if outcome.error is not None and event.request is None:
             raise InvariantBroken(f"the registry refused {event.operation}: {outcome.error}")
         if outcome.error is None:
+            self.state.tally.registry_written(event.operation)
             self._admission.written(event.operation)
             self._operators.written(event.operation)
         if event.request is not None:
@@ -182,6 +213,7 @@ class MasterCore:
                 f"{type(event.call).__name__} for framework {event.framework_id} from "
                 f"{event.peer}, where it is not subscribed",
             )
+        framework.tally.call(event.call)
         return self._obey(framework, event.call)
 
     def _obey(self, framework: FrameworkRecord, call: Call) -> None:
@@ -196,6 +228,10 @@ class MasterCore:
                 self._news.kill(framework, call)
             case Reconcile():
                 self._news.reconcile(framework, call)
+            case AcknowledgeOperation():
+                self._changes.acknowledge(framework, call)
+            case ReconcileOperations():
+                self._changes.reconcile(framework, call)
             case Revive():
                 self._offering.revive(framework, call)
             case Suppress():
@@ -206,16 +242,18 @@ class MasterCore:
                 self._news.shut_down_executor(framework, call)
             case UpdateFramework():
                 self._subscriptions.update(framework, call)
+            case UpdateRefused(error):
+                self._subscriptions.refuse_update(framework, error)
             case Deactivate():
                 self._subscriptions.deactivate(framework)
             case Teardown():
                 self._subscriptions.tear_down(framework)
-            case RequestResources(count):
-                self.state.warn(
-                    "resource request",
-                    f"framework {framework.framework_id} requests resources ({count} requests); "
-                    "requests are only logged",
-                )
+            case RequestResources():
+                self._offering.request(framework, call)
+            case AcceptInverseOffers():
+                self._inverse_offering.accept(framework, call)
+            case DeclineInverseOffers():
+                self._inverse_offering.decline(framework, call)
             case UnsupportedCall(name):
                 self.state.warn(
                     "unsupported call",
@@ -238,6 +276,8 @@ class MasterCore:
         state.agents.check_invariants()
         state.tasks.check_invariants()
         state.offers.check_invariants()
+        state.inverse_offers.check_invariants()
+        state.operations.check_invariants()
         for task in state.tasks:
             if state.agents.registered_or_none(task.agent_id) is None:
                 raise InvariantBroken(f"task {task.task_id} is live on an absent agent")
@@ -251,9 +291,12 @@ class MasterCore:
                 raise InvariantBroken(f"agent {agent.agent_id} is offered but deactivated")
             used = sum(state.used_on(agent).values(), start=EMPTY)
             offered = sum((offer.resources for offer in offers), start=EMPTY)
+            shared = offered.where(lambda identity: identity.is_shared)
             # A returning agent may report more in use than it has: then only what is left counts.
-            if not agent.spec.total.minus_up_to(used).contains(offered):
+            if not agent.total.minus_up_to(used).contains(offered.minus_up_to(shared)):
                 raise InvariantBroken(f"agent {agent.agent_id} is overbooked")
+            if not agent.total.contains(single(shared)):
+                raise InvariantBroken(f"agent {agent.agent_id} lacks a volume that is offered")
 
 
 __all__ = ["MasterCore"]

@@ -150,6 +150,7 @@ class Draining:
         self._state.allocator.handle(AgentDeactivated(agent_id), self._state.now_s)
         for offer in self._state.offers.of_agent(agent_id):
             self._state.withdraw(offer, tell=True)
+        self._state.withdraw_inverse_offers_on(agent_id)
         return record
 
     def _forget(self, agent_id: AgentId) -> None:

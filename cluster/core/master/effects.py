@@ -11,9 +11,11 @@ from cluster.model.agents import AgentSpec
 from cluster.model.draining import DrainConfig
 from cluster.model.frameworks import FrameworkSpec
 from cluster.model.ids import AgentId, ExecutorId, FrameworkId, OfferId, TaskId
-from cluster.model.offers import Offer
+from cluster.model.offers import InverseOffer, Offer
+from cluster.model.operations import Change, OperationId, OperationStatus, OperationUuid
 from cluster.model.peers import PeerId
-from cluster.model.tasks import StatusReport, TaskSpec
+from cluster.model.resources import Resources
+from cluster.model.tasks import ExecutorSpec, StatusReport, TaskSpec
 
 # Messages to schedulers ------------------------------------------------------------------------
 
@@ -57,12 +59,42 @@ class SendRescind:
 
 
 @dataclass(frozen=True, slots=True)
+class InverseOfferDraft:
+    """One inverse offer and what its framework is told about the agent."""
+
+    offer: InverseOffer
+    agent: AgentSpec
+    agent_peer: PeerId
+
+
+@dataclass(frozen=True, slots=True)
+class SendInverseOffers:
+    peer: PeerId
+    offers: tuple[InverseOfferDraft, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SendRescindInverse:
+    peer: PeerId
+    offer_id: OfferId
+
+
+@dataclass(frozen=True, slots=True)
 class SendReport:
     """``at_s`` is the time stamp of the status."""
 
     peer: PeerId
     report: StatusReport
     at_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class SendOperationStatus:
+    """News of an operation that the framework gave an id, for schedulers with feedback only."""
+
+    peer: PeerId
+    framework_id: FrameworkId
+    status: OperationStatus
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +163,67 @@ class SendRunTask:
     role: str
     resource_version: bytes | None
     launch_executor: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SendRunTaskGroup:
+    """All ``tasks`` run under ``executor``; ``role`` as in ``SendRunTask``."""
+
+    peer: PeerId
+    framework_id: FrameworkId
+    framework: FrameworkSpec
+    executor: ExecutorSpec
+    tasks: tuple[TaskSpec, ...]
+    role: str
+    resource_version: bytes | None
+    launch_executor: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SendApplyOperation:
+    """``framework_id`` and ``role`` are None for what an operator ordered."""
+
+    peer: PeerId
+    framework_id: FrameworkId | None
+    uuid: OperationUuid
+    change: Change
+    operation_id: OperationId | None
+    role: str | None
+    resource_version: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class SendCheckpointResources:
+    """For agents that know no operations: all dynamic reservations and volumes they shall have."""
+
+    peer: PeerId
+    resources: Resources
+
+
+@dataclass(frozen=True, slots=True)
+class SendOperationAcknowledgement:
+    peer: PeerId
+    operation_uuid: OperationUuid
+    status_uuid: bytes
+    provider_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class OperationInQuestion:
+    """An operation that an agent is asked about."""
+
+    uuid: OperationUuid | None
+    operation_id: OperationId | None
+    provider_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SendReconcileOperations:
+    """Ask an agent about operations: it answers "dropped" for those it does not know."""
+
+    peer: PeerId
+    framework_id: FrameworkId | None
+    operations: tuple[OperationInQuestion, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -319,13 +412,21 @@ MasterEffect = (
     | SendFrameworkError
     | SendOffers
     | SendRescind
+    | SendInverseOffers
+    | SendRescindInverse
     | SendReport
+    | SendOperationStatus
     | SendAgentLost
     | Forward
     | SendAgentRegistered
     | SendAgentReregistered
     | SendAgentShutdown
     | SendRunTask
+    | SendRunTaskGroup
+    | SendApplyOperation
+    | SendCheckpointResources
+    | SendOperationAcknowledgement
+    | SendReconcileOperations
     | SendKillTask
     | SendAcknowledgement
     | SendShutdownFramework
@@ -353,11 +454,13 @@ __all__ = [
     "EndMaster",
     "FailoverTimer",
     "Forward",
+    "InverseOfferDraft",
     "Link",
     "MasterEffect",
     "MissingTasks",
     "OfferDraft",
     "OfferTimer",
+    "OperationInQuestion",
     "RecoveryTimer",
     "RegistryGcTimer",
     "RemovalTimer",
@@ -368,14 +471,22 @@ __all__ = [
     "SendAgentRegistered",
     "SendAgentReregistered",
     "SendAgentShutdown",
+    "SendApplyOperation",
+    "SendCheckpointResources",
     "SendDrain",
     "SendFrameworkError",
+    "SendInverseOffers",
     "SendKillTask",
     "SendOffers",
+    "SendOperationAcknowledgement",
+    "SendOperationStatus",
+    "SendReconcileOperations",
     "SendRegistered",
     "SendReport",
     "SendRescind",
+    "SendRescindInverse",
     "SendRunTask",
+    "SendRunTaskGroup",
     "SendShutdownExecutor",
     "SendShutdownFramework",
     "SendToExecutor",

@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 
 from cluster.core.master.registry import RegistryOperation
-from cluster.model.agents import AgentReport, AgentSpec
+from cluster.model.agents import AgentNews, AgentReport, AgentSpec
 from cluster.model.calls import Call, Subscribe
 from cluster.model.ids import AgentId, ExecutorId, FrameworkId, OfferId
+from cluster.model.operations import OperationUpdate
 from cluster.model.operator_calls import OperatorCall
 from cluster.model.peers import PeerId
 from cluster.model.tasks import StatusUpdate
@@ -56,11 +57,17 @@ class ReregistrationReceived:
 
 @dataclass(frozen=True, slots=True)
 class AgentUpdateReceived:
-    """``resource_version`` None: the agent named none."""
+    """Something changed at an agent: its resources, its version of them, its operations."""
 
     peer: PeerId
     agent_id: AgentId
-    resource_version: bytes | None
+    news: AgentNews
+
+
+@dataclass(frozen=True, slots=True)
+class OperationStatusReceived:
+    peer: PeerId
+    update: OperationUpdate
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,6 +215,7 @@ MasterEvent = (
     | RegistrationReceived
     | ReregistrationReceived
     | AgentUpdateReceived
+    | OperationStatusReceived
     | UnregistrationReceived
     | StatusUpdateReceived
     | ExecutorExited
@@ -244,6 +252,7 @@ __all__ = [
     "FailoverTimedOut",
     "MasterEvent",
     "OfferTimedOut",
+    "OperationStatusReceived",
     "OperatorCallReceived",
     "PeerLost",
     "RegistrationReceived",

@@ -3,6 +3,7 @@
 from collections import OrderedDict
 from collections.abc import Iterator
 
+from cluster.core.allocator.events import FrameworkTraits
 from cluster.core.master.lifecycles import (
     FRAMEWORK_TRANSITIONS,
     FrameworkState,
@@ -10,10 +11,15 @@ from cluster.core.master.lifecycles import (
     advance,
 )
 from cluster.core.master.story import Story
+from cluster.core.master.tallies import FrameworkTally
 from cluster.errors import InvariantBroken
+from cluster.model.constraints import OfferConstraints
 from cluster.model.frameworks import FrameworkSpec
-from cluster.model.ids import FrameworkId
+from cluster.model.ids import AgentId, FrameworkId
 from cluster.model.peers import PeerId
+
+RequestKey = tuple[str | None, AgentId | None]
+"""What one of a framework's requests is about: a role or all, an agent or any."""
 
 
 class FrameworkRecord:
@@ -21,19 +27,26 @@ class FrameworkRecord:
 
     Attributes:
         peer: where it subscribed from last; None while only agents have told of it.
+        constraints: which agents it wants to be offered; None for all.
+        requested: what its last REQUEST was about.
         generation: counts subscriptions and disconnections, so that an old timer is recognised.
+        has_feedback: its scheduler can be told what becomes of operations.
     """
 
     __slots__ = (
+        "constraints",
         "framework_id",
         "generation",
+        "has_feedback",
         "peer",
         "registered_s",
+        "requested",
         "reregistered_s",
         "spec",
         "state",
         "story",
         "suppressed_roles",
+        "tally",
         "unregistered_s",
     )
 
@@ -51,10 +64,14 @@ class FrameworkRecord:
         self.state = state
         self.peer = peer
         self.suppressed_roles: frozenset[str] = frozenset()
+        self.constraints: OfferConstraints | None = None
+        self.requested: tuple[RequestKey, ...] = ()
         self.generation = 0
+        self.has_feedback = False
         self.registered_s = now_s
         self.reregistered_s: float | None = None
         self.unregistered_s: float | None = None
+        self.tally = FrameworkTally()
         self.story = Story()
 
     @property
@@ -64,6 +81,16 @@ class FrameworkRecord:
     @property
     def is_active(self) -> bool:
         return self.state is FrameworkState.ACTIVE
+
+    @property
+    def traits(self) -> FrameworkTraits:
+        """What the allocator must know of it."""
+        return FrameworkTraits(self.spec.capabilities, self.spec.min_allocatable, self.constraints)
+
+    def note_wants(self, now_s: float) -> None:
+        """To be called whenever the roles in which it wants offers may have changed."""
+        wanted = (role for role in self.spec.roles if role not in self.suppressed_roles)
+        self.tally.waits.want(wanted if self.is_active else (), now_s)
 
     def advance(self, step: FrameworkStep, now_s: float) -> None:
         """Take one step of the lifecycle.
@@ -153,4 +180,4 @@ class FrameworkBook:
             raise InvariantBroken("too many completed frameworks")
 
 
-__all__ = ["FrameworkBook", "FrameworkRecord"]
+__all__ = ["FrameworkBook", "FrameworkRecord", "RequestKey"]

@@ -1,19 +1,29 @@
-"""What becomes of an ACCEPT: launches, the rest of the offers, and why something was refused.
+"""What becomes of an ACCEPT: operations in order on what was offered, launches, and the rest.
 
-Source: master.md §6. A task's description is checked in two places: rules that need nothing but
-the description when it is decoded (``cluster.validation.task``), rules that need the books here.
-Of all broken rules the one that comes first in §6.3 is reported.
+Operations that change resources are carried out by ``changes``. Source: master.md §6.
 """
 
+from typing import assert_never
+
 from cluster.core.master.agents import AgentRecord, RunningExecutor
-from cluster.core.master.effects import SendRunTask
+from cluster.core.master.basket import Basket
+from cluster.core.master.changes import Changes
+from cluster.core.master.effects import SendRunTask, SendRunTaskGroup
 from cluster.core.master.frameworks import FrameworkRecord
 from cluster.core.master.offering import Offering
 from cluster.core.master.state import MasterState
+from cluster.core.master.task_rules import TaskRules, small_executor
 from cluster.core.master.tasks import TaskRecord
-from cluster.model.agents import AgentCapability
-from cluster.model.calls import Accept, Decline, Launch, LaunchGroup, UnsupportedOperation
-from cluster.model.ids import AgentId, TaskId
+from cluster.model.calls import (
+    Accept,
+    BrokenOperation,
+    ChangeResources,
+    Decline,
+    Launch,
+    LaunchGroup,
+    UnsupportedOperation,
+)
+from cluster.model.ids import AgentId, ExecutorId, TaskId
 from cluster.model.offers import Offer
 from cluster.model.resources import EMPTY, Resources
 from cluster.model.task_states import TaskState, UpdateReason
@@ -21,20 +31,14 @@ from cluster.model.tasks import Defect, ExecutorSpec, StatusReport, TaskSpec
 
 INVALID_OFFERS = "Task launched with invalid offers"
 
-RULE_ID_IN_USE = 2
-RULE_WRONG_AGENT = 3
-RULE_ROLE = 7
-RULE_LIMITS = 10
-RULE_EXECUTOR = 12
-RULE_TOO_LARGE = 14
-
 
 class Launches:
     """Carrying out ACCEPT, acting on the shared books."""
 
-    def __init__(self, state: MasterState, offering: Offering) -> None:
+    def __init__(self, state: MasterState, offering: Offering, changes: Changes) -> None:
         self._state = state
         self._offering = offering
+        self._changes = changes
 
     def accept(self, framework: FrameworkRecord, call: Accept) -> None:
         """Use the offers for the operations in order and give back what remains."""
@@ -42,23 +46,49 @@ class Launches:
             return self._offering.decline(framework, Decline(call.offer_ids, call.refuse_s))
         offers, error = self._resolve(framework, call)
         if error is not None:
-            return self._refuse(framework, call, offers, error)
+            text = f"{INVALID_OFFERS}: {error}"
+            return self._refuse(framework, call, offers, UpdateReason.INVALID_OFFERS, text)
+        agent = self._state.agents.get(offers[0].agent_id)
+        if agent is None or not agent.is_connected:
+            reason, text = _absence(offers[0].agent_id, agent)
+            return self._refuse(framework, call, offers, reason, text)
         for offer in offers:
             self._state.forget_offer(offer)
-        agent = self._state.agents.get(offers[0].agent_id)
-        assert agent is not None  # offers never outlive the connection of their agent
-        remaining = EMPTY
-        for offer in offers:
-            remaining += offer.resources
-        role = offers[0].role
+        basket = Basket(sum((offer.resources for offer in offers), start=EMPTY))
+        self._carry_out(framework, agent, offers[0].role, call, basket)
+        return None
+
+    def _carry_out(
+        self,
+        framework: FrameworkRecord,
+        agent: AgentRecord,
+        role: str,
+        call: Accept,
+        basket: Basket,
+    ) -> None:
         for operation in call.operations:
             match operation:
                 case Launch(tasks):
                     for task in tasks:
-                        remaining = self._launch(framework, agent, role, task, remaining)
-                case LaunchGroup() | UnsupportedOperation():
-                    self._refuse_operation(framework, operation)
-        self._state.release(framework.framework_id, role, agent.agent_id, remaining, call.refuse_s)
+                        self._launch(framework, agent, role, task, basket)
+                case LaunchGroup():
+                    self._launch_group(framework, agent, role, operation, basket)
+                case ChangeResources():
+                    self._changes.change(framework, agent, role, operation, basket)
+                case BrokenOperation():
+                    self._changes.broken(framework, agent.agent_id, operation)
+                case UnsupportedOperation(name):
+                    self._state.warn(
+                        "unknown operation",
+                        f"operation {name} of framework {framework.framework_id} is of no known "
+                        "type and was ignored",
+                    )
+                case _:
+                    assert_never(operation)
+        framework_id, agent_id = framework.framework_id, agent.agent_id
+        # Nobody has refused what was not offered like this.
+        self._state.release(framework_id, role, agent_id, basket.converted)
+        self._state.release(framework_id, role, agent_id, basket.declined, call.refuse_s)
 
     # Offers --------------------------------------------------------------------------------------
 
@@ -84,24 +114,34 @@ class Launches:
         return offers, error
 
     def _refuse(
-        self, framework: FrameworkRecord, call: Accept, offers: list[Offer], error: str
+        self,
+        framework: FrameworkRecord,
+        call: Accept,
+        offers: list[Offer],
+        reason: UpdateReason,
+        text: str,
     ) -> None:
         """No operation happens, and the offers that were still valid are over."""
         for offer in offers:
             self._state.withdraw(offer, tell=False)
         state = TaskState.DROPPED if framework.spec.is_partition_aware else TaskState.LOST
-        message = f"{INVALID_OFFERS}: {error}"
         for operation in call.operations:
-            if isinstance(operation, UnsupportedOperation):
-                self._state.warn(
-                    "operation on invalid offers",
-                    f"{operation.name} of framework {framework.framework_id}: {error}",
-                )
-                continue
-            for task_id, agent_id in operation.named_tasks:
-                self._report(
-                    framework, task_id, agent_id, state, UpdateReason.INVALID_OFFERS, message
-                )
+            match operation:
+                case Launch() | LaunchGroup():
+                    for task_id, agent_id in operation.named_tasks:
+                        self._report(framework, task_id, agent_id, state, reason, text)
+                case (
+                    ChangeResources(operation_id=operation_id)
+                    | BrokenOperation(operation_id=operation_id)
+                ):
+                    self._changes.refuse(framework, None, operation_id, text)
+                case UnsupportedOperation(name):
+                    self._state.warn(
+                        "operation on invalid offers",
+                        f"{name} of framework {framework.framework_id}: {text}",
+                    )
+                case _:
+                    assert_never(operation)
 
     # Tasks ---------------------------------------------------------------------------------------
 
@@ -111,55 +151,25 @@ class Launches:
         agent: AgentRecord,
         role: str,
         task: TaskSpec,
-        remaining: Resources,
-    ) -> Resources:
-        """Launch one task or report why not; returns what is left of the offers."""
-        new_executor = self._new_executor(framework, agent, task)
-        needed = task.resources
-        if new_executor is not None:
-            needed = needed + new_executor.resources
-        defect = self._first_defect(framework, agent, role, task) or _size_defect(needed, remaining)
-        if defect is not None:
-            self._report(
-                framework,
-                task.task_id,
-                task.agent_id,
-                TaskState.ERROR,
-                UpdateReason.TASK_INVALID,
-                defect.text,
-            )
-            return remaining
-        self._enter(framework, agent, role, task, new_executor)
-        return remaining - needed
-
-    def _enter(
-        self,
-        framework: FrameworkRecord,
-        agent: AgentRecord,
-        role: str,
-        task: TaskSpec,
-        new_executor: ExecutorSpec | None,
+        basket: Basket,
     ) -> None:
-        framework_id = framework.framework_id
-        executor_id = None if task.executor is None else task.executor.executor_id
+        """Launch one task or report why not."""
+        new_executor = self._new_executor(framework, agent, task.executor)
+        needed = _with_executor(task.resources, new_executor)
+        rules = TaskRules(self._state.tasks, framework, agent, role)
+        defect = rules.task_defect(task, needed, basket)
+        if defect is not None:
+            return self._refuse_task(framework, task, UpdateReason.TASK_INVALID, defect)
+        self._take(framework, agent, role, needed, basket)
         if new_executor is not None:
-            key = (framework_id, new_executor.executor_id)
-            agent.executors[key] = RunningExecutor(new_executor, role)
-        self._state.tasks.add(
-            TaskRecord(
-                task.task_id,
-                framework_id,
-                agent.agent_id,
-                executor_id,
-                role,
-                task.resources,
-                task.info,
-            )
-        )
-        self._state.emit(
+            self._warn_if_small(framework, new_executor)
+            self._enter_executor(framework, agent, role, new_executor)
+        executor_id = None if task.executor is None else task.executor.executor_id
+        self._enter_task(framework, agent, role, task, executor_id)
+        return self._state.emit(
             SendRunTask(
                 agent.peer,
-                framework_id,
+                framework.framework_id,
                 framework.spec,
                 framework.peer,
                 task,
@@ -169,91 +179,118 @@ class Launches:
             )
         )
 
+    def _launch_group(
+        self,
+        framework: FrameworkRecord,
+        agent: AgentRecord,
+        role: str,
+        group: LaunchGroup,
+        basket: Basket,
+    ) -> None:
+        """Launch all tasks of a group or, for the same reason, none."""
+        new_executor = self._new_executor(framework, agent, group.executor)
+        tasks = sum((task.resources for task in group.tasks), start=EMPTY)
+        needed = _with_executor(tasks, new_executor)
+        rules = TaskRules(self._state.tasks, framework, agent, role)
+        defect = rules.group_defect(group, needed, basket)
+        if defect is not None:
+            for task in group.tasks:
+                self._refuse_task(framework, task, UpdateReason.TASK_GROUP_INVALID, defect)
+            return
+        executor = group.executor
+        assert executor is not None
+        self._take(framework, agent, role, needed, basket)
+        if new_executor is not None:
+            self._enter_executor(
+                framework, agent, role, executor, shares_cgroups=group.tasks[0].shares_cgroups
+            )
+        for task in group.tasks:
+            self._enter_task(framework, agent, role, task, executor.executor_id)
+        self._state.emit(
+            SendRunTaskGroup(
+                agent.peer,
+                framework.framework_id,
+                framework.spec,
+                executor,
+                group.tasks,
+                role,
+                agent.resource_version,
+                launch_executor=new_executor is not None,
+            )
+        )
+
     def _new_executor(
-        self, framework: FrameworkRecord, agent: AgentRecord, task: TaskSpec
+        self, framework: FrameworkRecord, agent: AgentRecord, executor: ExecutorSpec | None
     ) -> ExecutorSpec | None:
-        """The task's custom executor, unless it runs already."""
-        executor = task.executor
+        """The executor, unless it runs already."""
         if executor is None:
             return None
         if (framework.framework_id, executor.executor_id) in agent.executors:
             return None
         return executor
 
-    # Rules that need the books -------------------------------------------------------------------
+    def _take(
+        self,
+        framework: FrameworkRecord,
+        agent: AgentRecord,
+        role: str,
+        needed: Resources,
+        basket: Basket,
+    ) -> None:
+        copies = basket.take(needed)
+        self._state.hold_more(framework.framework_id, role, agent, copies)
 
-    def _first_defect(
-        self, framework: FrameworkRecord, agent: AgentRecord, role: str, task: TaskSpec
-    ) -> Defect | None:
-        early = self._early_defect(framework, agent, task)
-        if task.defect is not None:
-            return early if early is not None and early.rule < task.defect.rule else task.defect
-        return (
-            early
-            or _role_defect(role, task)
-            or _limits_defect(agent, task)
-            or self._executor_defect(framework, agent, task)
+    def _enter_executor(
+        self,
+        framework: FrameworkRecord,
+        agent: AgentRecord,
+        role: str,
+        executor: ExecutorSpec,
+        *,
+        shares_cgroups: bool | None = None,
+    ) -> None:
+        agent.executors[framework.framework_id, executor.executor_id] = RunningExecutor(
+            executor, role, shares_cgroups=shares_cgroups
         )
 
-    def _early_defect(
-        self, framework: FrameworkRecord, agent: AgentRecord, task: TaskSpec
-    ) -> Defect | None:
-        if self._state.tasks.is_taken(framework.framework_id, task.task_id):
-            return Defect(
-                RULE_ID_IN_USE, f"task_id: '{task.task_id}' is already in use by this framework"
+    def _enter_task(
+        self,
+        framework: FrameworkRecord,
+        agent: AgentRecord,
+        role: str,
+        task: TaskSpec,
+        executor_id: ExecutorId | None,
+    ) -> None:
+        self._state.tasks.add(
+            TaskRecord(
+                task.task_id,
+                framework.framework_id,
+                agent.agent_id,
+                executor_id,
+                role,
+                task.resources,
+                task.info,
             )
-        if task.agent_id != agent.agent_id:
-            return Defect(
-                RULE_WRONG_AGENT,
-                f"agent_id: the offers are of agent {agent.agent_id}, not of '{task.agent_id}'",
-            )
-        return None
-
-    def _executor_defect(
-        self, framework: FrameworkRecord, agent: AgentRecord, task: TaskSpec
-    ) -> Defect | None:
-        executor = task.executor
-        if executor is None:
-            return None
-        owner = executor.framework_id
-        if owner is not None and owner != framework.framework_id:
-            return Defect(
-                RULE_EXECUTOR,
-                f"executor.framework_id: must be {framework.framework_id}, not '{owner}'",
-            )
-        running = agent.executors.get((framework.framework_id, executor.executor_id))
-        if running is not None and running.spec.payload != executor.payload:
-            return Defect(
-                RULE_EXECUTOR,
-                f"executor: executor '{executor.executor_id}' runs on agent {agent.agent_id} "
-                "with another description",
-            )
-        return None
+        )
 
     # Answers -------------------------------------------------------------------------------------
 
-    def _refuse_operation(
-        self, framework: FrameworkRecord, operation: LaunchGroup | UnsupportedOperation
+    def _warn_if_small(self, framework: FrameworkRecord, executor: ExecutorSpec) -> None:
+        if (lack := small_executor(executor)) is not None:
+            self._state.warn(
+                "small executor",
+                f"executor '{executor.executor_id}' of framework {framework.framework_id} asks "
+                f"for {lack}, with which it may not be able to start",
+            )
+
+    def _refuse_task(
+        self,
+        framework: FrameworkRecord,
+        task: TaskSpec,
+        reason: UpdateReason,
+        defect: Defect,
     ) -> None:
-        """Say clearly that an operation was not carried out; its resources go back."""
-        match operation:
-            case LaunchGroup():
-                for task_id, agent_id in operation.named_tasks:
-                    self._report(
-                        framework,
-                        task_id,
-                        agent_id,
-                        TaskState.ERROR,
-                        UpdateReason.TASK_GROUP_INVALID,
-                        "operation LAUNCH_GROUP is not supported by this master",
-                    )
-            case UnsupportedOperation(name):
-                # A driver without operation feedback has no message for this: master.md §6.2.
-                self._state.warn(
-                    "unsupported operation",
-                    f"operation {name} of framework {framework.framework_id} is not supported by "
-                    "this master and was not carried out",
-                )
+        self._report(framework, task.task_id, task.agent_id, TaskState.ERROR, reason, defect.text)
 
     def _report(
         self,
@@ -278,27 +315,15 @@ class Launches:
         )
 
 
-def _role_defect(role: str, task: TaskSpec) -> Defect | None:
-    if task.role is None or task.role == role:
-        return None
-    return Defect(
-        RULE_ROLE, f"resources: must be allocated to the offers' role '{role}', not '{task.role}'"
-    )
+def _with_executor(resources: Resources, executor: ExecutorSpec | None) -> Resources:
+    return resources if executor is None else resources + executor.resources
 
 
-def _limits_defect(agent: AgentRecord, task: TaskSpec) -> Defect | None:
-    if not task.has_limits or AgentCapability.TASK_RESOURCE_LIMITS in agent.spec.capabilities:
-        return None
-    return Defect(RULE_LIMITS, f"limits: agent {agent.agent_id} cannot enforce resource limits")
-
-
-def _size_defect(needed: Resources, remaining: Resources) -> Defect | None:
-    if remaining.contains(needed):
-        return None
-    return Defect(
-        RULE_TOO_LARGE,
-        f"resources: task and executor need {needed}, which is more than the available {remaining}",
-    )
+def _absence(agent_id: AgentId, agent: AgentRecord | None) -> tuple[UpdateReason, str]:
+    """Why nothing can be launched on an agent that is gone or cannot be reached."""
+    if agent is None:
+        return UpdateReason.AGENT_REMOVED, f"Agent {agent_id} removed"
+    return UpdateReason.AGENT_DISCONNECTED, f"Agent {agent_id} disconnected"
 
 
 __all__ = ["INVALID_OFFERS", "Launches"]

@@ -113,6 +113,7 @@ class Maintenance:
                 continue
             for offer in state.offers.of_agent(agent.agent_id):
                 state.withdraw(offer, tell=True)
+            state.withdraw_inverse_offers_on(agent.agent_id)
             state.allocator.handle(UnavailabilityChanged(agent.agent_id, now), state.now_s)
 
     def _announced(self) -> dict[MachineId, Unavailability]:

@@ -30,6 +30,12 @@ _MASTERS_WORDS = frozenset({TaskState.UNKNOWN, TaskState.UNREACHABLE})
 """States of a task whose agent cannot be asked; an agent cannot report them."""
 
 
+_INVALID = {
+    "status update": "invalid_status_updates",
+    "executor message": "invalid_executor_to_framework_messages",
+}
+
+
 class News:
     """Passing things on, acting on the shared books."""
 
@@ -57,7 +63,9 @@ class News:
                 f"{update.framework_id}",
             )
         if framework.is_connected and framework.peer is not None:
+            framework.tally.events["update"] += 1
             self._state.emit(Forward(framework.peer, update.payload))
+        self._state.tally.counts["valid_status_updates"] += 1
         self._record(update)
 
     def _record(self, update: StatusUpdate) -> None:
@@ -69,7 +77,11 @@ class News:
         task.add_note(update.note)
         task.forwarded_state = update.state
         task.forwarded_uuid = update.uuid
-        self._state.record_state(task, update.latest_state or update.state)
+        was_over = task.state.is_terminal
+        latest = update.state if update.latest_state is None else update.latest_state
+        self._state.record_state(task, latest)
+        if task.state.is_terminal and not was_over and update.why is not None:
+            self._state.tally.ends[task.state, *update.why] += 1
         if task.state.is_terminal and update.uuid is None:
             self._state.complete_task(task)  # nobody will acknowledge it
 
@@ -86,6 +98,7 @@ class News:
 
     def executor_message(self, event: ExecutorMessageReceived) -> None:
         if self._agent(event.peer, event.agent_id, "executor message") is not None:
+            self._state.tally.counts["valid_executor_to_framework_messages"] += 1
             self._pass_on(event.framework_id, event.payload)
 
     def _pass_on(self, framework_id: FrameworkId, payload: object) -> None:
@@ -97,6 +110,8 @@ class News:
         """The registered agent, if it is the one that speaks."""
         agent = self._state.agents.registered_or_none(agent_id)
         if agent is None or agent.peer != peer:
+            if (key := _INVALID.get(what)) is not None:
+                self._state.tally.counts[key] += 1
             self._state.warn(what, f"{what} from {peer}, which is not agent {agent_id}")
             return None
         return agent
@@ -105,12 +120,15 @@ class News:
 
     def acknowledge(self, framework: FrameworkRecord, call: Acknowledge) -> None:
         """Tell the agent; the acknowledgement of a terminal update ends the task's record."""
+        counts = self._state.tally.counts
         agent = self._reachable(framework, call.agent_id, "acknowledgement")
         if agent is None:
+            counts["invalid_status_update_acknowledgements"] += 1
             return
         task = self._state.tasks.get(framework.framework_id, call.task_id)
         if task is not None and task.agent_id == call.agent_id:
             if task.forwarded_uuid is None:
+                counts["invalid_status_update_acknowledgements"] += 1
                 return self._state.warn(
                     "acknowledgement",
                     f"framework {framework.framework_id} acknowledges an update of task "
@@ -122,6 +140,7 @@ class News:
                 and task.forwarded_uuid == call.uuid
             ):
                 self._state.complete_task(task)
+        counts["valid_status_update_acknowledgements"] += 1
         self._state.emit(
             SendAcknowledgement(
                 agent.peer, call.agent_id, framework.framework_id, call.task_id, call.uuid

@@ -8,6 +8,7 @@ from cluster.core.allocator.events import (
     IntervalElapsed,
     OffersRevived,
     OffersSuppressed,
+    ResourcesRequested,
 )
 from cluster.core.master.effects import (
     OfferDraft,
@@ -17,11 +18,13 @@ from cluster.core.master.effects import (
     StartTimer,
 )
 from cluster.core.master.events import OfferTimedOut
-from cluster.core.master.frameworks import FrameworkRecord
+from cluster.core.master.frameworks import FrameworkRecord, RequestKey
 from cluster.core.master.state import MasterState
-from cluster.model.calls import Decline, Revive, Suppress
+from cluster.core.master.tallies import OfferEnd
+from cluster.model.calls import Decline, RequestResources, Revive, Suppress
 from cluster.model.ids import FrameworkId
 from cluster.model.offers import Offer
+from cluster.model.values import Quantities
 
 
 class Offering:
@@ -45,6 +48,7 @@ class Offering:
     def run(self) -> None:
         """Turn one run of the allocator into offers, one message per framework."""
         self._run_requested = False
+        self._state.tally.counts["allocation_runs"] += 1
         drafts: dict[FrameworkId, list[OfferDraft]] = {}
         for allocation in self._state.allocator.allocate(self._state.now_s):
             draft = self._draft(allocation)
@@ -54,6 +58,7 @@ class Offering:
             framework = self._state.frameworks.get(framework_id)
             assert framework is not None
             assert framework.peer is not None
+            framework.tally.events["offers"] += 1
             self._state.emit(SendOffers(framework.peer, framework.spec, tuple(offers)))
 
     def _draft(self, allocation: Allocation) -> OfferDraft | None:
@@ -72,7 +77,10 @@ class Offering:
             allocation.role,
             resources,
         )
-        state.offers.add(offer)
+        state.offers.add(offer, state.now_s)
+        state.tally.offers.sent += 1
+        framework.tally.offers.sent += 1
+        framework.tally.waits.offered(offer.role, state.now_s)
         if state.options.offer_timeout_s is not None:
             state.emit(
                 StartTimer(
@@ -95,19 +103,41 @@ class Offering:
                     f"framework {framework.framework_id} declines unknown offer {offer_id}",
                 )
                 continue
-            self._state.forget_offer(offer)
+            self._state.forget_offer(offer, OfferEnd.DECLINED)
             self._state.release(
                 offer.framework_id, offer.role, offer.agent_id, offer.resources, call.refuse_s
             )
 
+    def request(self, framework: FrameworkRecord, call: RequestResources) -> None:
+        """Tell the allocator what the framework waits for, instead of what it waited for before."""
+        named = tuple(request.role for request in call.requests if request.role is not None)
+        if not self._knows_roles(framework, named, "request resources in"):
+            return
+        wanted: dict[RequestKey, list[Quantities]] = {key: [] for key in framework.requested}
+        for request in call.requests:
+            wanted.setdefault((request.role, request.agent_id), []).append(request.wanted)
+        for (role, agent_id), amounts in wanted.items():
+            self._state.allocator.handle(
+                ResourcesRequested(framework.framework_id, tuple(amounts), role, agent_id),
+                self._state.now_s,
+            )
+        framework.requested = tuple(key for key, amounts in wanted.items() if amounts)
+
     def timed_out(self, event: OfferTimedOut) -> None:
+        """Take back an offer that was held too long, and ask others first.
+
+        Differs: Mesos sets no filter, so that a framework that holds every offer to the end is the
+        first to get it again, because it has the smallest share in that moment. Here it counts as
+        a refusal of the shortest kind.
+        """
         offer = self._state.offers.get(event.offer_id)
         if offer is not None:
-            self._state.withdraw(offer, tell=True)
+            self._state.withdraw(offer, tell=True, refuse_s=0.0, end=OfferEnd.TIMED_OUT)
 
     def revive(self, framework: FrameworkRecord, call: Revive) -> None:
         if self._knows_roles(framework, call.roles, "revive"):
             framework.suppressed_roles -= set(call.roles or framework.spec.roles)
+            framework.note_wants(self._state.now_s)
             self._state.allocator.handle(
                 OffersRevived(framework.framework_id, call.roles), self._state.now_s
             )
@@ -115,6 +145,7 @@ class Offering:
     def suppress(self, framework: FrameworkRecord, call: Suppress) -> None:
         if self._knows_roles(framework, call.roles, "suppress"):
             framework.suppressed_roles |= set(call.roles or framework.spec.roles)
+            framework.note_wants(self._state.now_s)
             self._state.allocator.handle(
                 OffersSuppressed(framework.framework_id, call.roles), self._state.now_s
             )

@@ -15,6 +15,7 @@ class OfferBook:
 
     def __init__(self) -> None:
         self._offers: dict[OfferId, Offer] = {}
+        self._made_s: dict[OfferId, float] = {}
         self._by_framework: dict[FrameworkId, dict[OfferId, None]] = {}
         self._by_agent: dict[AgentId, dict[OfferId, None]] = {}
 
@@ -25,6 +26,10 @@ class OfferBook:
     def __len__(self) -> int:
         return len(self._offers)
 
+    def all(self) -> list[Offer]:
+        """Every outstanding offer, oldest first."""
+        return list(self._offers.values())
+
     def get(self, offer_id: OfferId) -> Offer | None:
         return self._offers.get(offer_id)
 
@@ -34,19 +39,27 @@ class OfferBook:
     def of_agent(self, agent_id: AgentId) -> list[Offer]:
         return [self._offers[i] for i in self._by_agent.get(agent_id, ())]
 
-    def add(self, offer: Offer) -> None:
+    def made_s(self, offer: Offer) -> float:
+        """When an outstanding offer was made."""
+        return self._made_s[offer.offer_id]
+
+    def add(self, offer: Offer, now_s: float) -> None:
         self._offers[offer.offer_id] = offer
+        self._made_s[offer.offer_id] = now_s
         self._by_framework.setdefault(offer.framework_id, {})[offer.offer_id] = None
         self._by_agent.setdefault(offer.agent_id, {})[offer.offer_id] = None
 
     def remove(self, offer: Offer) -> None:
         del self._offers[offer.offer_id]
+        del self._made_s[offer.offer_id]
         _drop(self._by_framework, offer.framework_id, offer.offer_id)
         _drop(self._by_agent, offer.agent_id, offer.offer_id)
 
     def check_invariants(self) -> None:
         """Raises InvariantBroken when an index disagrees with the offers."""
         offers = self._offers.values()
+        if self._made_s.keys() != self._offers.keys():
+            raise InvariantBroken("times of offers differ from the offers")
         by_framework = {(offer.framework_id, offer.offer_id) for offer in offers}
         by_agent = {(offer.agent_id, offer.offer_id) for offer in offers}
         if by_framework != {(f, o) for f, ids in self._by_framework.items() for o in ids}:

@@ -9,7 +9,6 @@ from cluster.core.master.admission import Admission
 from cluster.core.master.answers import (
     BAD_REQUEST,
     CONFLICT,
-    NOT_IMPLEMENTED,
     OK,
     Answer,
 )
@@ -18,6 +17,7 @@ from cluster.core.master.effects import AnswerOperator
 from cluster.core.master.events import OperatorCallReceived
 from cluster.core.master.maintenance import Maintenance
 from cluster.core.master.registry import Outcome, RegistryOperation
+from cluster.core.master.resource_calls import ResourceCalls
 from cluster.core.master.shares import Shares
 from cluster.core.master.state import MasterState
 from cluster.core.master.subscriptions import Subscriptions
@@ -46,13 +46,18 @@ class Operators:
     """Carrying out what operators ask, acting on the shared books."""
 
     def __init__(
-        self, state: MasterState, subscriptions: Subscriptions, admission: Admission
+        self,
+        state: MasterState,
+        subscriptions: Subscriptions,
+        admission: Admission,
+        resource_calls: ResourceCalls,
     ) -> None:
         self._state = state
         self._subscriptions = subscriptions
         self._draining = Draining(state, admission)
         self._maintenance = Maintenance(state, admission)
         self._shares = Shares(state)
+        self._resource_calls = resource_calls
 
     def call(self, event: OperatorCallReceived) -> None:
         match event.call:
@@ -69,9 +74,7 @@ class Operators:
                 | ReactivateAgent()
                 | MarkAgentAsGone()
             ):
-                answer = self._of_fleet(event.call, event.request)
-                if answer is not None:
-                    self._answer(event.request, answer.status, answer.text)
+                self._give(event.request, self._of_fleet(event.call, event.request))
             case (
                 ReserveResources()
                 | UnreserveResources()
@@ -80,7 +83,7 @@ class Operators:
                 | GrowVolume()
                 | ShrinkVolume()
             ):
-                self._answer(event.request, NOT_IMPLEMENTED)
+                self._give(event.request, self._resource_calls.call(event.call, event.principal))
             case _:
                 assert_never(event.call)
 
@@ -137,6 +140,11 @@ class Operators:
             )
         self._subscriptions.tear_down(framework)
         return self._answer(request, OK)
+
+    def _give(self, request: int, answer: Answer | None) -> None:
+        """None: the answer comes later."""
+        if answer is not None:
+            self._answer(request, answer.status, answer.text)
 
     def _answer(self, request: int, status: int, text: str = "") -> None:
         self._state.emit(AnswerOperator(request, status, text))

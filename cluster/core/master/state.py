@@ -8,7 +8,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from cluster.core.allocator import Allocator
-from cluster.core.allocator.events import ResourcesRecovered
+from cluster.core.allocator.events import (
+    AgentUpdated,
+    FreeResourcesConverted,
+    InverseOfferWithdrawn,
+    ResourcesConverted,
+    ResourcesRecovered,
+)
 from cluster.core.master.agents import AgentBook, AgentRecord, AgentStanding
 from cluster.core.master.effects import (
     CancelTimer,
@@ -16,15 +22,20 @@ from cluster.core.master.effects import (
     OfferTimer,
     SendReport,
     SendRescind,
+    SendRescindInverse,
     Warn,
 )
 from cluster.core.master.frameworks import FrameworkBook, FrameworkRecord
+from cluster.core.master.inverse_offers import InverseOfferBook
 from cluster.core.master.offers import OfferBook
+from cluster.core.master.operations import OperationBook
 from cluster.core.master.registry import Registry
+from cluster.core.master.tallies import SOURCE_MASTER, MasterTally, OfferEnd
 from cluster.core.master.tasks import TaskBook, TaskRecord
 from cluster.model.domains import FaultDomain
 from cluster.model.ids import AgentId, FrameworkId, MasterId, OfferId
-from cluster.model.offers import Offer
+from cluster.model.offers import InverseOffer, Offer
+from cluster.model.operations import Conversion, single
 from cluster.model.resources import EMPTY, Resources
 from cluster.model.task_states import TaskState, UpdateReason
 from cluster.model.tasks import StatusReport
@@ -76,10 +87,13 @@ class MasterState:
             options.completed_tasks_per_framework_max, options.unreachable_tasks_per_framework_max
         )
         self.offers = OfferBook()
+        self.inverse_offers = InverseOfferBook()
+        self.operations = OperationBook()
         self.registry = Registry()
         self.whitelist: frozenset[str] | None = None
         self.draining: dict[AgentId, None] = {}
         self._touched: dict[AgentId, None] = {}
+        self.tally = MasterTally()
         self._outbox: list[MasterEffect] = []
         self._frameworks_named = 0
         self._agents_named = 0
@@ -139,16 +153,82 @@ class MasterState:
     def release_task(self, task: TaskRecord) -> None:
         self.release(task.framework_id, task.role, task.agent_id, task.resources)
 
-    def withdraw(self, offer: Offer, *, tell: bool) -> None:
-        """End an offer that its framework did not use; no filter comes of it."""
-        self.forget_offer(offer)
-        self.release(offer.framework_id, offer.role, offer.agent_id, offer.resources)
+    def convert_held(
+        self, framework_id: FrameworkId, role: str, agent: AgentRecord, conversion: Conversion
+    ) -> None:
+        """What a framework holds on an agent turns into something else, and so does the total.
+
+        An agent may say meanwhile that it has less than it is believed to: then its word stays.
+        """
+        if agent.total.contains(single(conversion.before)):
+            agent.total = conversion.of_total(agent.total)
+        self.allocator.handle(
+            ResourcesConverted(
+                framework_id, role, agent.agent_id, conversion.before, conversion.after
+            ),
+            self.now_s,
+        )
+
+    def convert_free(self, agent: AgentRecord, conversion: Conversion) -> None:
+        """Free resources of an agent turn into something else."""
+        agent.total = conversion.of_total(agent.total)
+        self.allocator.handle(
+            FreeResourcesConverted(agent.agent_id, conversion.before, conversion.after), self.now_s
+        )
+
+    def hold_more(
+        self, framework_id: FrameworkId, role: str, agent: AgentRecord, more: Resources
+    ) -> None:
+        """A framework holds something that it was not offered; the agent has what it had."""
+        if more:
+            self.allocator.handle(
+                ResourcesConverted(framework_id, role, agent.agent_id, EMPTY, more), self.now_s
+            )
+            self.allocator.handle(AgentUpdated(agent.agent_id, agent.total), self.now_s)
+
+    def withdraw(
+        self,
+        offer: Offer,
+        *,
+        tell: bool,
+        refuse_s: float | None = None,
+        end: OfferEnd | None = None,
+    ) -> None:
+        """End an offer that its framework did not use; ``refuse_s`` as in ``release``."""
+        self.forget_offer(offer, end or (OfferEnd.RESCINDED if tell else OfferEnd.DISCARDED))
+        self.release(offer.framework_id, offer.role, offer.agent_id, offer.resources, refuse_s)
         framework = self.frameworks.get(offer.framework_id)
         if tell and framework is not None and framework.is_connected and framework.peer:
+            framework.tally.events["rescind"] += 1
             self.emit(SendRescind(framework.peer, offer.offer_id))
 
-    def forget_offer(self, offer: Offer) -> None:
+    def withdraw_inverse_offer(self, offer: InverseOffer, *, tell: bool) -> None:
+        """End an inverse offer that its framework did not answer."""
+        self.inverse_offers.remove(offer)
+        self.withdraw_unmade_inverse_offer(offer.framework_id, offer.agent_id)
+        framework = self.frameworks.get(offer.framework_id)
+        if tell and framework is not None and framework.is_connected and framework.peer:
+            framework.tally.events["rescind_inverse_offer"] += 1
+            self.emit(SendRescindInverse(framework.peer, offer.offer_id))
+
+    def withdraw_unmade_inverse_offer(self, framework_id: FrameworkId, agent_id: AgentId) -> None:
+        """Tell the allocator that an inverse offer it decided on came to nothing."""
+        self.allocator.handle(InverseOfferWithdrawn(framework_id, agent_id), self.now_s)
+
+    def withdraw_inverse_offers_on(self, agent_id: AgentId) -> None:
+        """An agent goes, or its schedule changes: what frameworks are asked about it is void."""
+        for offer in self.inverse_offers.of_agent(agent_id):
+            self.withdraw_inverse_offer(offer, tell=True)
+        self.inverse_offers.forget_answers_about(agent_id)
+
+    def forget_offer(self, offer: Offer, end: OfferEnd = OfferEnd.ACCEPTED) -> None:
         """Take an offer out of the book; what becomes of its resources is the caller's business."""
+        held_s = self.now_s - self.offers.made_s(offer)
+        held = offer.resources.quantities()
+        self.tally.offers.end(end, held, held_s)
+        framework = self.frameworks.get(offer.framework_id)
+        if framework is not None:
+            framework.tally.offers.end(end, held, held_s)
         self.offers.remove(offer)
         if self.options.offer_timeout_s is not None:
             self.emit(CancelTimer(OfferTimer(offer.offer_id)))
@@ -164,7 +244,13 @@ class MasterState:
 
     def report_to(self, framework: FrameworkRecord, report: StatusReport) -> None:
         """Send news made by the master, if the framework can be reached."""
+        ends = report.state.is_terminal or report.state is TaskState.UNREACHABLE
+        if ends and not report.is_answer:
+            self.tally.ends[report.state, SOURCE_MASTER, int(report.reason)] += 1
+            if self.tasks.get(report.framework_id, report.task_id) is None:
+                self._count_end(report.framework_id, report.state)
         if framework.is_connected and framework.peer is not None:
+            framework.tally.events["update"] += 1
             self.emit(SendReport(framework.peer, report, self.now_s))
 
     def report_task(
@@ -196,8 +282,17 @@ class MasterState:
 
     def record_state(self, task: TaskRecord, state: TaskState) -> None:
         """Record a reported state and free the resources with the first terminal one."""
+        was_over = task.state.is_terminal
         if task.report_state(state):
             self.release_task(task)
+        if task.state.is_terminal and not was_over:
+            self._count_end(task.framework_id, task.state)
+
+    def _count_end(self, framework_id: FrameworkId, state: TaskState) -> None:
+        self.tally.tasks_ended[state] += 1
+        framework = self.frameworks.get(framework_id)
+        if framework is not None:
+            framework.tally.tasks_ended[state] += 1
 
     def complete_task(self, task: TaskRecord) -> None:
         """The task is over for good; whatever it still holds becomes free."""
@@ -227,7 +322,10 @@ class MasterState:
 
     def is_empty(self, agent: AgentRecord) -> bool:
         """Whether nothing of a framework is left on an agent."""
-        return not agent.executors and not self.tasks.of_agent(agent.agent_id)
+        agent_id = agent.agent_id
+        return not (
+            agent.executors or self.tasks.of_agent(agent_id) or self.operations.of_agent(agent_id)
+        )
 
     def may_serve(self, agent_id: AgentId) -> bool:
         """Whether a connected agent may be offered: it is neither deactivated nor draining."""
@@ -249,7 +347,7 @@ class MasterState:
         return AgentStanding.UNKNOWN
 
     def used_on(self, agent: AgentRecord) -> dict[tuple[FrameworkId, str], Resources]:
-        """What tasks and executors hold on an agent, by framework and role."""
+        """What tasks, executors and operations hold on an agent, by framework and role."""
         used: dict[tuple[FrameworkId, str], Resources] = {}
         for task in self.tasks.of_agent(agent.agent_id):
             if task.holds_resources:
@@ -258,7 +356,20 @@ class MasterState:
         for (framework_id, _), executor in agent.executors.items():
             owner = (framework_id, executor.role)
             used[owner] = used.get(owner, EMPTY) + executor.spec.resources
+        for operation in self.operations.of_agent(agent.agent_id):
+            if operation.held:
+                assert operation.framework_id is not None
+                assert operation.role is not None
+                owner = (operation.framework_id, operation.role)
+                used[owner] = used.get(owner, EMPTY) + operation.held
         return used
+
+    def free_on(self, agent: AgentRecord) -> Resources:
+        """What nobody uses and nobody is offered; a shared volume is always there."""
+        taken = sum(self.used_on(agent).values(), start=EMPTY)
+        for offer in self.offers.of_agent(agent.agent_id):
+            taken = taken + offer.resources
+        return agent.total.minus_up_to(taken.where(lambda identity: not identity.is_shared))
 
 
 __all__ = ["MasterOptions", "MasterState"]

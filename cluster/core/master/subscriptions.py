@@ -70,6 +70,9 @@ class Subscriptions:
     def refuse(self, peer: PeerId, error: str) -> None:
         """Tell a scheduler that it is not subscribed; its driver stops."""
         self._state.warn("subscription refused", f"{peer}: {error}")
+        known = self._state.frameworks.at_peer(peer)
+        if known is not None:
+            known.tally.events["error"] += 1
         self._state.emit(SendFrameworkError(peer, error))
 
     def _refusal(self, spec: FrameworkSpec, known_here: FrameworkRecord | None) -> str | None:
@@ -95,12 +98,22 @@ class Subscriptions:
             framework_id, spec, state=FrameworkState.ACTIVE, peer=peer, now_s=state.now_s
         )
         record.suppressed_roles = subscribe.suppressed_roles
+        record.constraints = subscribe.constraints
+        record.has_feedback = subscribe.has_feedback
         record.story.add(state.now_s, f"subscribed from {peer}", "new -> ACTIVE")
+        record.note_wants(state.now_s)
+        record.tally.events["subscribed"] += 1
         state.frameworks.add(record)
         state.emit(Link(peer))
         state.emit(SendRegistered(peer, framework_id, again=False))
         state.allocator.handle(
-            FrameworkAdded(framework_id, spec.roles, subscribe.suppressed_roles, active=True),
+            FrameworkAdded(
+                framework_id,
+                spec.roles,
+                subscribe.suppressed_roles,
+                active=True,
+                traits=record.traits,
+            ),
             state.now_s,
         )
 
@@ -119,7 +132,10 @@ class Subscriptions:
         record.story.add(state.now_s, "reported by an agent", "new -> RECOVERED")
         state.frameworks.add(record)
         state.allocator.handle(
-            FrameworkAdded(framework_id, spec.roles, frozenset(), active=False), state.now_s
+            FrameworkAdded(
+                framework_id, spec.roles, frozenset(), active=False, traits=record.traits
+            ),
+            state.now_s,
         )
 
     # Coming back ---------------------------------------------------------------------------------
@@ -151,42 +167,50 @@ class Subscriptions:
         state = self._state
         record.advance(FrameworkStep.SUBSCRIBED, state.now_s)
         record.generation += 1
+        record.has_feedback = subscribe.has_feedback
         record.reregistered_s = state.now_s
+        record.tally.events["subscribed"] += 1
         state.frameworks.move(record, peer)
         state.emit(CancelTimer(FailoverTimer(record.framework_id)))
         state.emit(Link(peer))
-        self._describe(record, subscribe.spec, subscribe.suppressed_roles)
+        self._describe(record, subscribe)
 
     def _activate(self, record: FrameworkRecord) -> None:
         self._state.allocator.handle(FrameworkActivated(record.framework_id), self._state.now_s)
 
     # Changing ------------------------------------------------------------------------------------
 
+    def refuse_update(self, record: FrameworkRecord, error: str) -> None:
+        """Tell a framework that its change is void; its driver stops."""
+        assert record.peer is not None
+        self.refuse(record.peer, error)
+
     def update(self, record: FrameworkRecord, call: UpdateFramework) -> None:
         """Replace the description; offers in roles it leaves are rescinded, tasks stay."""
-        assert record.peer is not None
         error = self._refusal(call.spec, record) or _update_error(record.spec, call.spec)
         if error is not None:
-            return self.refuse(record.peer, error)
+            return self.refuse_update(record, error)
         for offer in self._state.offers.of_framework(record.framework_id):
             if offer.role not in call.spec.roles:
                 self._state.withdraw(offer, tell=True)
-        self._describe(record, call.spec, call.suppressed_roles)
+        self._describe(record, call)
         self._tell_agents(record)
 
-    def _describe(
-        self, record: FrameworkRecord, spec: FrameworkSpec, suppressed_roles: frozenset[str]
-    ) -> None:
+    def _describe(self, record: FrameworkRecord, new: Subscribe | UpdateFramework) -> None:
         """Take over a new description; user and checkpoint keep their first values."""
         record.spec = replace(
-            spec,
+            new.spec,
             framework_id=record.framework_id,
             user=record.spec.user,
             checkpoint=record.spec.checkpoint,
         )
-        record.suppressed_roles = suppressed_roles
+        record.suppressed_roles = new.suppressed_roles
+        record.constraints = new.constraints
+        record.note_wants(self._state.now_s)
         self._state.allocator.handle(
-            FrameworkUpdated(record.framework_id, spec.roles, suppressed_roles),
+            FrameworkUpdated(
+                record.framework_id, new.spec.roles, new.suppressed_roles, record.traits
+            ),
             self._state.now_s,
         )
 
@@ -225,12 +249,15 @@ class Subscriptions:
         )
 
     def _stop_offers(self, record: FrameworkRecord) -> None:
+        record.note_wants(self._state.now_s)
         self._state.allocator.handle(FrameworkDeactivated(record.framework_id), self._state.now_s)
         self._discard_offers(record, tell=False)
 
     def _discard_offers(self, record: FrameworkRecord, *, tell: bool) -> None:
         for offer in self._state.offers.of_framework(record.framework_id):
             self._state.withdraw(offer, tell=tell)
+        for inverse in self._state.inverse_offers.of_framework(record.framework_id):
+            self._state.withdraw_inverse_offer(inverse, tell=tell)
 
     # Ending --------------------------------------------------------------------------------------
 
@@ -259,6 +286,7 @@ class Subscriptions:
         for agent in state.agents:
             state.drop_executors(agent, framework_id)
         self._discard_offers(record, tell=False)
+        state.inverse_offers.forget_answers_of(framework_id)
         state.allocator.handle(FrameworkRemoved(framework_id), state.now_s)
         for forgotten in state.frameworks.complete(record, state.now_s):
             state.tasks.forget_framework(forgotten)

@@ -66,7 +66,7 @@ class TaskRecord:
         self.forwarded_state: TaskState | None = None
         self.forwarded_uuid: bytes | None = None
         self.holds_resources = True
-        self.notes: deque[TaskStatusNote] = deque(maxlen=NOTES_PER_TASK_MAX)
+        self.notes: list[TaskStatusNote] = []  # mostly one; a bounded deque takes 600 bytes
 
     @classmethod
     def from_report(cls, report: TaskReport, agent_id: AgentId) -> "TaskRecord":
@@ -83,7 +83,7 @@ class TaskRecord:
         task.forwarded_state = report.forwarded_state
         task.forwarded_uuid = report.forwarded_uuid
         task.holds_resources = not report.state.is_terminal
-        task.notes.extend(report.statuses)
+        task.notes.extend(report.statuses[-NOTES_PER_TASK_MAX:])
         return task
 
     @property
@@ -124,6 +124,8 @@ class TaskRecord:
             self.notes[-1] = note
         else:
             self.notes.append(note)
+            if len(self.notes) > NOTES_PER_TASK_MAX:
+                del self.notes[0]
 
 
 class UnreachableTask:

@@ -12,7 +12,9 @@ from cluster.core.agent import executor_events as ev
 from cluster.core.agent.executor_events import TimerKey
 from cluster.core.agent.executor_state import COMPLETED_FRAMEWORKS_MAX, STATUSES_PER_TASK_MAX
 from cluster.core.agent.executors import NO_WAIT_STATUS, Executors
+from cluster.model.conversions import volume_mounts
 from cluster.model.executors import (
+    DrainRequested,
     ExecutorDescription,
     ExecutorReported,
     MakeUpdate,
@@ -25,6 +27,7 @@ from cluster.model.frameworks import FrameworkCapability, FrameworkSpec
 from cluster.model.ids import ContainerId, ExecutorId, FrameworkId, TaskId
 from cluster.model.resources import Resources
 from cluster.model.task_states import TaskState, UpdateReason
+from tests.unit.model.test_conversions import bundle, volume
 
 SMALL = Resources.parse("cpus:0.1;mem:32")
 SCHEDULER = "scheduler@10.0.0.3:6000"
@@ -412,7 +415,10 @@ def test_resources_are_those_of_the_executor_and_its_unfinished_tasks():
 
 
 class Story(RuleBasedStateMachine):
-    """Random events; each task ends once at most, and each container's end is accounted for."""
+    """Random events; each task ends once at most, and each container's end is accounted for.
+
+    A task is delivered to a container that is shown its volumes; a drained agent launches nothing.
+    """
 
     def __init__(self):
         super().__init__()
@@ -421,25 +427,66 @@ class Story(RuleBasedStateMachine):
         self.containers = set()
         self.ended_tasks = set()
         self.tasks = ["none"]
+        self.shown = {}
+        self.updating = {}
 
     def feed(self, event):
         for effect in self.core.handle(event, 0.0):
             if isinstance(effect, ev.LaunchContainer):
+                assert self.core.drain is None
                 self.containers.add(effect.container_id)
+                self.shown[effect.container_id] = effect.volumes
+            if isinstance(effect, ev.UpdateContainer):
+                assert effect.container_id not in self.updating
+                self.updating[effect.container_id] = effect.volumes
+            if isinstance(effect, ev.DeliverTask):
+                self.sees_its_volumes(effect.framework.framework_id, effect.task)
             if isinstance(effect, MakeUpdate) and effect.reason is not UpdateReason.RECONCILIATION:
                 key = (effect.framework_id, effect.task_id)
                 if effect.state is not TaskState.DROPPED:
                     assert key not in self.ended_tasks
                     self.ended_tasks.add(key)
 
+    def sees_its_volumes(self, framework_id, description):
+        (framework,) = [f for f in self.core.frameworks() if f.framework_id == framework_id]
+        shown = self.shown[framework.executor_of(description.task_id).container_id]
+        assert set(volume_mounts(description.resources)) <= set(shown)
+
     frameworks = st.sampled_from("fg")
     executors = st.sampled_from([E, "d"])
 
-    @rule(of=frameworks, executor=executors, launch=st.sampled_from([None, True, False]))
-    def a_task_arrives(self, of, executor, launch):
+    @rule(
+        of=frameworks,
+        executor=executors,
+        launch=st.sampled_from([None, True, False]),
+        volumes=st.sampled_from(["", "v", "w", "vw"]),
+    )
+    def a_task_arrives(self, of, executor, launch, volumes):
         name = f"t{next(self.numbers)}"
         self.tasks.append(name)
-        self.feed(task(name, of=of, executor=executor, launch=launch))
+        event = task(name, of=of, executor=executor, launch=launch)
+        resources = event.task.resources + bundle(*(volume(1, one, path=one) for one in volumes))
+        self.feed(replace(event, task=replace(event.task, resources=resources)))
+
+    @precondition(lambda self: self.updating)
+    @rule(data=st.data(), is_done=st.booleans())
+    def a_container_is_updated(self, data, is_done):
+        one = data.draw(st.sampled_from(sorted(self.updating)))
+        volumes = self.updating.pop(one)
+        if is_done:
+            self.shown[one] = volumes
+            self.feed(ev.ContainerUpdated(one))
+        else:
+            self.feed(ev.ContainerUpdateFailed(one, "x"))
+
+    @rule(grace_s=st.sampled_from([None, 1.0]), is_mark_gone=st.booleans())
+    def a_drain_begins(self, grace_s, is_mark_gone):
+        self.feed(DrainRequested(grace_s, is_mark_gone, "config"))
+
+    @precondition(lambda self: self.core.drain is not None)
+    @rule()
+    def a_drain_ends(self):
+        self.feed(ev.DrainEnded())
 
     @rule(of=frameworks, executor=executors)
     def an_executor_comes(self, of, executor):

@@ -18,6 +18,7 @@ from cluster.model.ids import FrameworkId, TaskId
 from cluster.model.resources import Resources
 from cluster.model.task_states import TaskState, UpdateReason
 from cluster.wire import agent as wire
+from cluster.wire.checked_ids import check_id
 from cluster.wire.pb import mesos_pb2 as mesos
 from cluster.wire.pb import messages_pb2 as internal
 from tests.fixtures_dir import fixtures
@@ -119,13 +120,20 @@ def test_what_an_executor_is_told_when_it_registers_and_gets_its_task(scenario):
         assert told == registered
 
 
-def test_updates_are_completed_as_recorded():
-    sent = recorded("b-executor-crash", "StatusUpdateMessage", sender="executor")
+@pytest.mark.parametrize(
+    ("scenario", "count"), [("b-executor-crash", 5), ("j-operator", 2)], ids=["crash", "drain"]
+)
+def test_updates_are_completed_as_recorded(scenario, count):
+    sent = recorded(scenario, "StatusUpdateMessage", sender="executor")
     forwarded = {
         message.update.uuid: message
-        for message in recorded("b-executor-crash", "StatusUpdateMessage", sender=AGENT)
+        for message in recorded(scenario, "StatusUpdateMessage", sender=AGENT)
     }
-    assert len(sent) > 4
+    if scenario == "j-operator":
+        drained = mesos.TaskStatus.REASON_SLAVE_DRAINING
+        reasons = {uuid: message.update.status.reason for uuid, message in forwarded.items()}
+        sent = [message for message in sent if reasons.get(message.update.uuid) == drained]
+    assert len(sent) >= count
     for message in sent:
         want = forwarded[message.update.uuid]
         container = want.update.status.container_status
@@ -137,6 +145,8 @@ def test_updates_are_completed_as_recorded():
             container_id=container.container_id.value,
             os_pid=container.executor_pid,
             ip="127.0.0.1",
+            state=report.state,
+            reason=UpdateReason.AGENT_DRAINING if scenario == "j-operator" else None,
         )
         made = wire.forwarded_update(update, TaskState(want.update.latest_state), want.pid)
         assert made.SerializeToString() == want.SerializeToString()
@@ -310,10 +320,10 @@ def test_a_launch_of_nobody_cannot_even_be_refused():
 )
 def test_ids_name_directories(value, is_good):
     if is_good:
-        assert wire.check_id(value, "id") == value
+        assert check_id(value, "id") == value
     else:
         with pytest.raises(InvalidInput, match="id: must"):
-            wire.check_id(value, "id")
+            check_id(value, "id")
 
 
 @pytest.mark.parametrize(

@@ -1,21 +1,21 @@
 import pytest
 
+from cluster.core.allocator.clients import Client
 from cluster.core.allocator.filters import (
     FILTERS_PER_CLIENT_AND_AGENT_MAX,
     RefusalFilters,
-    is_refused,
     refusal_s,
 )
 from cluster.model.ids import AgentId, FrameworkId
 from cluster.model.resources import Resources
 
 S1, S2 = AgentId("s1"), AgentId("s2")
-A, B = (FrameworkId("f1"), "a"), (FrameworkId("f1"), "b")
+A, B = Client(FrameworkId("f1"), "a"), Client(FrameworkId("f1"), "b")
 
 
 def refused(filters, agent_id, client, text, now_s):
-    refusals = filters.on_agent(agent_id) or {}
-    return is_refused(refusals.get(client, ()), Resources.parse(text), now_s)
+    refusal = (filters.on_agent(agent_id) or {}).get(client)
+    return refusal is not None and refusal.forbids(Resources.parse(text), now_s)
 
 
 @pytest.mark.parametrize(
@@ -58,18 +58,18 @@ def test_the_number_of_filters_has_a_limit():
     assert not refused(filters, S1, A, "ports:[0-0]", 0.0)
 
 
-def test_ended_filters_name_their_agents_once():
+def test_ended_filters_say_once_whose_they_were():
     filters = RefusalFilters()
     filters.install(S1, A, Resources.parse("cpus:1"), until_s=10.0)
     filters.install(S1, B, Resources.parse("cpus:1"), until_s=5.0)
     filters.install(S2, A, Resources.parse("cpus:1"), until_s=7.0)
     assert filters.next_end_s == 5.0
     assert filters.end_expired(4.9) == []
-    assert filters.end_expired(8.0) == [S1, S2]
+    assert filters.end_expired(8.0) == [(S1, B), (S2, A)]
     filters.check_invariants()
     assert filters.end_expired(8.0) == []
     assert filters.next_end_s == 10.0
-    assert filters.end_expired(10.0) == [S1]
+    assert filters.end_expired(10.0) == [(S1, A)]
     assert filters.next_end_s is None
     assert len(filters) == 0
 
@@ -97,4 +97,5 @@ def test_the_calendar_does_not_grow_with_repeated_refusals():
         filters.install(S1, B, Resources.parse("cpus:1"), until_s=float(n))
         filters.end_expired(float(n))
     assert len(filters._calendar) < 200
+    assert filters._planned < 200
     assert filters.next_end_s == 1e6

@@ -30,6 +30,7 @@ GIVEN_TO_AGENT = (
 # Shown by us and not by that build: our own flags, and flags of builds with port mapping.
 SHOWN_BY_US_ALONE = {
     *("log_format", "authenticate_http_executors"),
+    "offer_timeout",  # has a default here, which the real master has not
     *("check_agent_port_range_only", "enforce_container_ports", "container_ports_watch_interval"),
     *("egress_unique_flow_per_container", "network_enable_snmp_statistics"),
     *("network_enable_socket_statistics_details", "network_enable_socket_statistics_summary"),
@@ -95,7 +96,6 @@ def test_deprecated_names(config_type, arguments, field, value):
         (MasterConfig, "--max_agent_ping_timeouts=0", "at least 1"),
         (MasterConfig, "--agent_reregister_timeout=9mins", "at least 10mins"),
         (MasterConfig, "--registry=etcd", "one of replicated_log, in_memory"),
-        (MasterConfig, "--role_sorter=fifo", "one of drf, random"),
         (MasterConfig, "--acls={", "must be JSON"),
         (AgentConfig, "--executor_reregistration_timeout=16secs", "at most 15secs"),
         (AgentConfig, "--gc_disk_headroom=2", "at most 1"),
@@ -112,6 +112,15 @@ def test_bounds(config_type, argument, rule):
         parse_flags(config_type, [*needed, argument], {})
     assert caught.value.field == argument.partition("=")[0]
     assert rule in caught.value.rule
+
+
+@pytest.mark.parametrize(
+    ("argument", "value_s", "shown"), [("none", None, None), ("90secs", 90.0, "1.5mins")]
+)
+def test_offers_may_be_held_for_ever_again(argument, value_s, shown):
+    config = configuration(MasterConfig, ["--work_dir=/w", f"--offer_timeout={argument}"])
+    assert config.offer_timeout_s == value_s
+    assert flag_values(config).get("offer_timeout") == shown
 
 
 def test_the_agent_reads_its_master_from_a_file(tmp_path):

@@ -124,12 +124,30 @@ def status_update(task_id="t", state="RUNNING", *, framework_id="m-0000", uuid=b
     )
 
 
+class RecordingAllocator(HierarchicalAllocator):
+    """The real allocator, which also keeps what the master told it."""
+
+    def __init__(self, options, rng):
+        super().__init__(options, rng)
+        self.told = []
+        self.inverse = []
+
+    def handle(self, event, now_s):
+        self.told.append(event)
+        super().handle(event, now_s)
+
+    def inverse_offers(self, now_s):
+        """What a test put into ``inverse``, once, before what the allocator decides itself."""
+        given, self.inverse = self.inverse, []
+        return [*given, *super().inverse_offers(now_s)]
+
+
 class Harness:
     """Feeds events and collects effects; the books are checked after each event."""
 
-    def __init__(self, **options):
-        allocator = HierarchicalAllocator(AllocatorOptions(), random.Random(1))
-        self.core = MasterCore(MasterId("m"), MasterOptions(**options), allocator)
+    def __init__(self, allocator=None, **options):
+        self.allocator = allocator or RecordingAllocator(AllocatorOptions(), random.Random(1))
+        self.core = MasterCore(MasterId("m"), MasterOptions(**options), self.allocator)
         self.effects = []
         self.pending_writes = []
         self.is_run_due = False
@@ -200,10 +218,11 @@ class Harness:
     def call(self, call, framework_id="m-0000", peer=SCHEDULER):
         return self.feed(CallReceived(peer, FrameworkId(framework_id), call))
 
-    def subscribe(self, spec=None, peer=SCHEDULER, *, force=False):
-        return self.feed(
-            SubscribeReceived(peer, Subscribe(spec or framework_spec(), force, frozenset()))
+    def subscribe(self, spec=None, peer=SCHEDULER, *, force=False, suppressed=(), constraints=None):
+        subscribe = Subscribe(
+            spec or framework_spec(), force, frozenset(suppressed), constraints=constraints
         )
+        return self.feed(SubscribeReceived(peer, subscribe))
 
     def register(self, peer=AGENT, **changes):
         self.feed(RegistrationReceived(peer, agent_spec(**changes)))
@@ -222,6 +241,12 @@ class Harness:
 
     def update(self, *args, peer=AGENT, **kwargs):
         return self.feed(StatusUpdateReceived(peer, status_update(*args, **kwargs)))
+
+    def told(self, *event_types):
+        """What the allocator was told, of these kinds (or all); everything is forgotten then."""
+        told = [event for event in self.allocator.told if isinstance(event, event_types or object)]
+        self.allocator.told.clear()
+        return told
 
     def of(self, effect_type):
         return [effect for effect in self.effects if isinstance(effect, effect_type)]

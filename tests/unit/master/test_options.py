@@ -12,7 +12,7 @@ def config(**flags):
 
 def test_defaults():
     options = master_options(config())
-    assert options.offer_timeout_s is None
+    assert options.offer_timeout_s == 300.0
     assert options.allowed_roles is None
     assert allocator_options(config()).allocation_interval_s == 1.0
     assert role_weights(config()) == {}

@@ -39,8 +39,8 @@ def offer_filters(role, value):
         (framework_info(failover_timeout=float("-inf")), "failover_timeout (-inf) is invalid"),
         (framework_info(id={"value": "a\nb"}), "framework_id"),
         (offer_filters("ops", 1.0), "offer_filters: 'ops' is not a role"),
-        (offer_filters("dev", -1.0), "offer_filters: cpus of 'dev'"),
-        (offer_filters("dev", float("nan")), "offer_filters: cpus of 'dev'"),
+        (offer_filters("dev", -1.0), "offer_filters[dev].cpus: must"),
+        (offer_filters("dev", float("nan")), "offer_filters[dev].cpus: must"),
     ],
 )
 def test_wrong(info, words):

@@ -60,6 +60,17 @@ def disk(role="ads", revocable=False, **parts):
     return change
 
 
+def reserved(*, revocable=False):
+    def change(info):
+        resource = info.resources.add(name="disk", type=mesos.Value.SCALAR)
+        resource.scalar.value = 1.0
+        resource.reservations.add(type=mesos.Resource.ReservationInfo.DYNAMIC, role="ads")
+        if revocable:
+            resource.revocable.SetInParent()
+
+    return change
+
+
 def also(text, **marks):
     def change(info):
         for resource in resources(text):
@@ -142,6 +153,13 @@ WRONG = [
         lambda info: [disk(persistence=PERSISTENT, volume=VOLUME)(info) for _ in range(2)],
         "persistence id 'p' occurs twice",
     ),
+    (
+        7,
+        lambda info: [setattr(r.scalar, "value", 0.0) for r in info.resources],
+        "resources: must not be empty",
+    ),
+    (7, lambda info: setattr(info.resources[0], "name", "ports"), "ports: must be of type ranges"),
+    (7, reserved(revocable=True), "dynamically reserved and must not be revocable"),
     (8, variable(), "must have a value"),
     (8, variable(value="v", secret=SECRET), "must not have a secret"),
     (8, variable(type=mesos.Environment.Variable.SECRET), "must have a secret"),
@@ -194,6 +212,15 @@ WRONG = [
     (10, limit("disk", 1000.0), "only cpus and mem"),
     (10, limit("mem", 63.0), "at least the request of 64"),
     (10, limit("cpus", float("nan")), "at least the request"),
+    (10, limit("cpus", -1.0), "at least the request"),
+    (
+        10,
+        lambda info: (
+            info.ClearField("resources") or also("mem:64")(info) or limit("cpus", 1.0)(info)
+        ),
+        "cpus is limited but not requested",
+    ),
+    (10, lambda info: also("cpus(ads):1")(info) or limit("cpus", 1.5)(info), "request of 2"),
     (11, clear("command"), "exactly one of command and executor"),
     (15, edit("container", container(share_cgroups=False)), "task groups only"),
 ]
@@ -205,6 +232,16 @@ WRONG_EXECUTOR = [
     (12, edit("executor.executor_id.value", ""), "executor.executor_id"),
     (12, lambda info: info.executor.resources[0].shared.SetInParent(), "must not be shared"),
     (12, edit("executor.container", container(share_cgroups=True)), "share_cgroups"),
+    (12, lambda info: info.executor.command.ClearField("value"), "executor.command.value"),
+    (12, lambda info: info.executor.resources.add(name="x", type=mesos.Value.SCALAR), "scalar"),
+    (12, edit("executor.container", mesos.ContainerInfo(type=DOCKER)), "container.docker"),
+    (
+        13,
+        lambda info: [
+            disk(persistence=PERSISTENT, volume=VOLUME)(target) for target in (info, info.executor)
+        ],
+        "persistence id 'p' occurs in task and executor",
+    ),
     (
         13,
         lambda info: [
@@ -266,6 +303,8 @@ def test_gpus_are_whole():
         edit("kill_policy.grace_period.nanoseconds", 0),
         also("ports:[1-3]"),
         disk(persistence=PERSISTENT, volume=VOLUME),
+        reserved(),
+        lambda info: also("cpus(ads):1")(info) or limit("cpus", 2.0)(info),
     ],
 )
 def test_right_task(change):

@@ -1,0 +1,349 @@
+"""One run: what of which agent is offered to whom.
+
+::
+
+    stage 1, while guarantees are unmet:
+        for agent in shuffled agents:
+            for role in role order, that may claim something promised:
+                for framework in its role's order:  an offer with some of what is claimed
+    stage 2:
+        for agent in shuffled agents:
+            for role in role order:                 only roles with somebody to serve
+                for framework in its role's order:  only active, unsuppressed ones
+                    the first that can take the agent and did not refuse takes all it may
+
+What a framework may take: what of the agent's free part is unreserved, or reserved for its role or
+one above it; less what it cannot understand; less what quotas keep back (``quotas.room``); and of a
+shared resource one copy a run, for one framework.
+
+Who is asked depends on why the agent is looked at (:mod:`cluster.core.allocator.candidates`): an
+agent that did not change itself is shown to those only whose mind may have changed.
+
+The order of roles and frameworks is the sorters' at that moment: each booking moves the taker back
+before the next agent is looked at. While nothing is booked the order stays, and is walked as a
+plain list.
+
+Source: mesos ``hierarchical.cpp`` ``__generateOffers``; allocator.md §3.
+"""
+
+import random
+from collections.abc import Container, Iterable, Iterator
+
+from cluster.core.allocator.agents import AgentBook
+from cluster.core.allocator.books import Books
+from cluster.core.allocator.candidates import Candidates
+from cluster.core.allocator.clients import Client
+from cluster.core.allocator.events import Allocation
+from cluster.core.allocator.filters import RefusalFilters, Refusals
+from cluster.core.allocator.options import AllocatorOptions
+from cluster.core.allocator.suitability import Suitability, is_worth
+from cluster.model.ids import AgentId
+from cluster.model.resources import EMPTY, Marks, Resources
+from cluster.model.values import Quantities
+
+_NOBODY: frozenset[Client] = frozenset()
+
+
+class Run:
+    """The decisions of one run. Everything offered is booked at once.
+
+    ``looked_at`` counts the agents of which anything was considered, ``asked`` the clients.
+    """
+
+    def __init__(
+        self,
+        books: Books,
+        filters: RefusalFilters,
+        candidates: Candidates,
+        suitability: Suitability,
+        options: AllocatorOptions,
+        now_s: float,
+    ) -> None:
+        self._books = books
+        self._quotas = books.quotas
+        self._filters = filters
+        self._candidates = candidates
+        self._suitability = suitability
+        self._min_allocatable = options.min_allocatable
+        self._now_s = now_s
+        self._role_order: list[str] | None = None
+        self._is_role_order_walked = False
+        self._framework_orders: dict[str, list[str] | None] = {}
+        """Role to its order; None when it was walked once since the last booking there."""
+        self._fresh = list(candidates.fresh)
+        self._asks_all = 2 * len(self._fresh) > books.served
+        """Then picking out who is fresh costs more than asking the others once more."""
+        self._shared_offered: dict[AgentId, Resources] = {}
+        self._made: dict[tuple[Client, AgentBook], Resources] = {}
+        self.looked_at = 0
+
+    def decide(self, rng: random.Random) -> list[Allocation]:
+        """Go through both stages; returns the offers in the order they were begun."""
+        agents = self._agents_to_visit()
+        if not agents or not self._books.served:
+            return []
+        rng.shuffle(agents)
+        if self._quotas.needed:
+            for agent in agents:
+                self._visit(agent, is_first_stage=True)
+                if not self._quotas.needed:
+                    break
+            rng.shuffle(agents)
+        for agent in agents:
+            self._visit(agent, is_first_stage=False)
+        return [
+            Allocation(client.framework_id, client.role, agent.agent_id, resources)
+            for (client, agent), resources in self._made.items()
+        ]
+
+    def _agents_to_visit(self) -> list[AgentBook]:
+        known = self._books.agents
+        candidates = self._candidates
+        if candidates.fresh:
+            agents: Iterable[AgentBook] = known.values()
+        else:
+            ids = (
+                {**candidates.changed, **candidates.awake}
+                if candidates.awake
+                else (candidates.changed)
+            )
+            agents = [known[agent_id] for agent_id in ids if agent_id in known]
+        return [agent for agent in agents if agent.free and agent.is_active and agent.is_listed]
+
+    # One agent ----------------------------------------------------------------------------------
+
+    def _visit(self, agent: AgentBook, *, is_first_stage: bool) -> None:
+        free = agent.free
+        if not self._may_be_worth(free):
+            return
+        if is_first_stage and not self._has_needed(free):
+            return
+        refusals = self._filters.on_agent(agent.agent_id)
+        if self._asks_all or agent.agent_id in self._candidates.changed:
+            self._ask_everybody(agent, refusals, is_first_stage=is_first_stage)
+        else:
+            self._ask_some(agent, refusals, is_first_stage=is_first_stage)
+
+    def _has_needed(self, free: Resources) -> bool:
+        have = free.open_quantities()
+        return any(name in have for name in self._quotas.needed)
+
+    def _ask_everybody(
+        self, agent: AgentBook, refusals: Refusals | None, *, is_first_stage: bool
+    ) -> None:
+        self.looked_at += 1
+        barred: Container[Client] = _NOBODY
+        if refusals:
+            free, now_s = agent.free, self._now_s
+            refusing = {
+                client
+                for client, refusal in refusals.items()
+                if client.is_served
+                and (
+                    (refusal.resources is free and refusal.until_s > now_s)
+                    or refusal.forbids(free, now_s)
+                )
+            }
+            if len(refusing) == self._books.served:
+                return
+            barred = refusing
+        walked: list[str] = []
+        for role in self._roles():
+            if not self._has_open(agent.free):
+                self._ask_for_reserved(agent, walked, barred, refusals, is_first_stage)
+                return
+            walked.append(role)
+            self._ask_role(agent, role, barred, refusals, is_first_stage)
+            if not self._may_be_worth(agent.free):
+                return
+
+    def _ask_for_reserved(
+        self,
+        agent: AgentBook,
+        walked: list[str],
+        barred: Container[Client],
+        refusals: Refusals | None,
+        is_first_stage: bool,
+    ) -> None:
+        """Go on with those for whom something is reserved; there is nothing for others."""
+        below = self._books.served_below()
+        left = {
+            role for reserved in agent.free.reserved_roles() for role in below.get(reserved, ())
+        }
+        left.difference_update(walked)
+        if not left:
+            return
+        order = left if len(left) == 1 else [role for role in self._roles() if role in left]
+        for role in order:
+            self._ask_role(agent, role, barred, refusals, is_first_stage)
+
+    def _ask_role(
+        self,
+        agent: AgentBook,
+        role: str,
+        barred: Container[Client],
+        refusals: Refusals | None,
+        is_first_stage: bool,
+    ) -> None:
+        claim = None
+        if is_first_stage:
+            claim = self._quotas.claim(role)
+            if not claim:
+                return
+        clients = self._books.clients_of[role]
+        asked = (
+            client
+            for framework_id in self._frameworks(role)
+            if (client := clients[framework_id]) not in barred
+        )
+        self._offer_to(agent, role, asked, refusals, claim)
+
+    def _has_open(self, free: Resources) -> bool:
+        """Whether anything may be worth an offer to somebody for whom nothing is reserved."""
+        return not free.marks & Marks.RESERVED or self._may_be_worth(free.unreserved())
+
+    def _ask_some(
+        self, agent: AgentBook, refusals: Refusals | None, *, is_first_stage: bool
+    ) -> None:
+        """Ask only those whose mind may have changed, in the order in which all would be asked."""
+        awake = self._candidates.awake.get(agent.agent_id)
+        asked = self._fresh
+        if awake:
+            asked = [*asked, *(client for client in awake if client.is_served)]
+        if refusals:
+            free, now_s = agent.free, self._now_s
+            asked = [c for c in asked if c not in refusals or not refusals[c].forbids(free, now_s)]
+        if not asked:
+            return
+        self.looked_at += 1
+        for role, clients in self._in_order(asked):
+            free = agent.free
+            claim = self._quotas.claim(role) if is_first_stage else None
+            if claim is not None and not claim:
+                continue
+            self._offer_to(agent, role, clients, refusals, claim)
+            if agent.free is not free and not self._may_be_worth(agent.free):
+                return
+
+    def _in_order(self, asked: list[Client]) -> Iterator[tuple[str, list[Client]]]:
+        """Clients by role, roles and clients in the sorters' order."""
+        if len(asked) == 1:
+            yield asked[0].role, asked
+            return
+        by_role: dict[str, dict[str, Client]] = {}
+        for client in asked:
+            by_role.setdefault(client.role, {})[client.framework_id] = client
+        roles: Iterable[str] = by_role if len(by_role) == 1 else self._roles()
+        for role in roles:
+            clients = by_role.get(role)
+            if clients is None:
+                continue
+            if len(clients) == 1:
+                yield role, list(clients.values())
+            else:
+                yield role, [clients[f] for f in self._frameworks(role) if f in clients]
+
+    # One role -----------------------------------------------------------------------------------
+
+    def _offer_to(
+        self,
+        agent: AgentBook,
+        role: str,
+        clients: Iterable[Client],
+        refusals: Refusals | None,
+        claim: Quantities | None,
+    ) -> None:
+        """Offer what the role may use of the agent to its clients, until nothing is left.
+
+        ``claim`` is what is promised to the role: in the first stage, an offer must hold some.
+        """
+        usable = agent.free.usable_by(role)
+        has_shared = bool(usable.marks & Marks.SHARED)
+        is_worth_by_default = is_worth(usable, self._min_allocatable)
+        for client in clients:
+            if not is_worth_by_default and client.min_allocatable is None:
+                continue
+            if not self._suitability.is_capable(client, agent):
+                continue
+            offer = self._draft(client, agent, usable, has_shared=has_shared)
+            if self._quotas.is_used:
+                full = offer
+                offer = offer.chopped(self._quotas.room(role, claim))
+                if offer is not full:
+                    self._candidates.withheld[agent.agent_id] = None
+                if claim is not None and not _holds_any(offer, claim):
+                    continue
+            if offer is not usable or client.min_allocatable is not None:
+                minimum = client.min_allocatable
+                if not is_worth(offer, self._min_allocatable if minimum is None else minimum):
+                    continue
+            if refusals:
+                refusal = refusals.get(client)
+                if refusal is not None and refusal.forbids(offer, self._now_s):
+                    continue
+            self._book(agent, client, offer)
+            if not self._may_be_worth(agent.free):
+                return
+            usable = agent.free.usable_by(role)
+            is_worth_by_default = is_worth(usable, self._min_allocatable)
+            if claim is not None:
+                claim = self._quotas.claim(role)
+                if not claim:
+                    return
+
+    def _draft(
+        self, client: Client, agent: AgentBook, usable: Resources, *, has_shared: bool
+    ) -> Resources:
+        """What of the usable part the client understands; shared things if not offered yet."""
+        if has_shared:
+            usable = usable.minus_up_to(self._shared_offered.get(agent.agent_id, EMPTY))
+        assert client.framework is not None
+        dropped = client.framework.dropped_marks
+        return usable.without(dropped) if usable.marks & dropped else usable
+
+    def _book(self, agent: AgentBook, client: Client, offer: Resources) -> None:
+        self._books.book(agent, client, offer)
+        key = (client, agent)
+        earlier = self._made.get(key)
+        self._made[key] = offer if earlier is None else earlier + offer
+        if offer.marks & Marks.SHARED:
+            offered = self._shared_offered.get(agent.agent_id, EMPTY)
+            self._shared_offered[agent.agent_id] = offered + offer.shared()
+        self._role_order = None
+        self._is_role_order_walked = False
+        self._framework_orders.pop(client.role, None)
+
+    def _may_be_worth(self, resources: Resources) -> bool:
+        """Whether so much may be worth an offer to anybody."""
+        if self._books.minimums:
+            return bool(resources)
+        return is_worth(resources, self._min_allocatable)
+
+    # Orders -------------------------------------------------------------------------------------
+
+    def _roles(self) -> Iterable[str]:
+        if self._role_order is None:
+            if not self._is_role_order_walked:
+                self._is_role_order_walked = True
+                return self._books.roles.order()
+            self._role_order = list(self._books.roles.order())
+        return self._role_order
+
+    def _frameworks(self, role: str) -> Iterable[str]:
+        orders = self._framework_orders
+        if role not in orders:
+            orders[role] = None
+            return self._books.frameworks_of[role].order()
+        order = orders[role]
+        if order is None:
+            order = orders[role] = list(self._books.frameworks_of[role].order())
+        return order
+
+
+def _holds_any(resources: Resources, claim: Quantities) -> bool:
+    """Whether an offer holds some of what is claimed."""
+    have = resources.open_quantities()
+    return any(have.get(name, 0) for name in claim)
+
+
+__all__ = ["Run"]

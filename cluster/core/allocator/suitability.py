@@ -1,0 +1,82 @@
+"""Who can take which agent, what of an offer a framework understands, and what is worth an offer.
+
+The cheap questions of a run: each verdict depends on descriptions alone and is remembered with the
+client until a description changes.
+
+Source: allocator.md §3 (capable, dropped resources, implicit filters, allocatable), §4
+(constraints).
+"""
+
+from cluster.core.allocator.agents import (
+    HAS_GPUS,
+    IS_REMOTE,
+    LACKS_HIERARCHICAL_ROLE,
+    LACKS_MULTI_ROLE,
+    AgentBook,
+)
+from cluster.core.allocator.clients import Client
+from cluster.core.allocator.options import AllocatorOptions
+from cluster.model.frameworks import FrameworkCapability
+from cluster.model.resources import Resources
+from cluster.model.values import Quantities
+
+
+def is_worth(resources: Resources, alternatives: tuple[Quantities, ...]) -> bool:
+    """Whether resources hold all of one alternative; without alternatives anything will do."""
+    if not resources:
+        return False
+    if not alternatives:
+        return True
+    have = resources.quantities()
+    for wanted in alternatives:
+        for name, milli in wanted.items():
+            if have.get(name, 0) < milli:
+                break
+        else:
+            return True
+    return False
+
+
+class Suitability:
+    """Verdicts about clients and agents under one set of options."""
+
+    __slots__ = ("_filters_gpus",)
+
+    def __init__(self, options: AllocatorOptions) -> None:
+        self._filters_gpus = options.filter_gpu_resources
+
+    def is_capable(self, client: Client, agent: AgentBook) -> bool:
+        """Whether the client may be offered anything of this agent at all."""
+        verdict = client.capable_of.get(agent.kind)
+        if verdict is None:
+            verdict = client.capable_of[agent.kind] = self._judge_kind(client, agent.kind)
+        if verdict and client.allowed_on is not None:
+            return self._is_allowed(client, agent)
+        return verdict
+
+    def _judge_kind(self, client: Client, kind: int) -> bool:
+        if client.framework is None:
+            return False
+        capabilities = client.framework.traits.capabilities
+        if kind & HAS_GPUS and self._filters_gpus:
+            if FrameworkCapability.GPU_RESOURCES not in capabilities:
+                return False
+        if kind & IS_REMOTE and FrameworkCapability.REGION_AWARE not in capabilities:
+            return False
+        if kind & LACKS_MULTI_ROLE and FrameworkCapability.MULTI_ROLE in capabilities:
+            return False
+        return not (kind & LACKS_HIERARCHICAL_ROLE and "/" in client.role)
+
+    def _is_allowed(self, client: Client, agent: AgentBook) -> bool:
+        """What the offer constraints say; asked once per client and agent."""
+        assert client.allowed_on is not None
+        verdict = client.allowed_on.get(agent.agent_id)
+        if verdict is None:
+            assert client.framework is not None
+            constraints = client.framework.traits.constraints
+            verdict = constraints is None or constraints.allow(client.role, agent.traits.facts)
+            client.allowed_on[agent.agent_id] = verdict
+        return verdict
+
+
+__all__ = ["Suitability", "is_worth"]

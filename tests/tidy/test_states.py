@@ -1,0 +1,59 @@
+"""The page of state diagrams is what the transition tables say."""
+
+from enum import Enum, auto
+
+from cluster.core.master import lifecycles
+from tools.state_diagrams import LIFECYCLES, PAGE, REPOSITORY, Lifecycle, page
+
+
+def test_the_page_is_up_to_date():
+    """If not: ``python -m tools.state_diagrams``."""
+    assert (REPOSITORY / PAGE).read_text(encoding="utf-8") == page()
+
+
+def test_every_table_is_drawn():
+    tables = [name for name in lifecycles.__all__ if name.endswith("TRANSITIONS")]
+    drawn = [each.table for each in LIFECYCLES]
+    assert [name for name in tables if getattr(lifecycles, name) not in drawn] == []
+
+
+class Light(Enum):
+    RED = auto()
+    GREEN = auto()
+    BROKEN = auto()
+
+
+class Step(Enum):
+    GO = auto()
+    HIT = auto()
+    KICKED = auto()
+
+
+def test_a_diagram_has_every_arrow_and_a_table_every_pair():
+    table = {
+        (Light.RED, Step.GO): Light.GREEN,
+        (Light.GREEN, Step.HIT): Light.BROKEN,
+        (Light.RED, Step.HIT): Light.BROKEN,
+        (Light.RED, Step.KICKED): Light.BROKEN,
+    }
+    text = page([Lifecycle("Light", "Of the street.", table, {Light.RED: "power"}, {})])
+    assert (
+        """\
+    [*] --> RED: power
+    RED --> GREEN: GO
+    GREEN --> BROKEN: HIT
+    RED --> BROKEN: HIT, KICKED
+    BROKEN --> [*]
+"""
+        in text
+    )
+    assert (
+        """\
+| | GO | HIT | KICKED |
+|---|---|---|---|
+| **RED** | GREEN | BROKEN | BROKEN |
+| **GREEN** |  | BROKEN |  |
+| **BROKEN** |  |  |  |
+"""
+        in text
+    )
