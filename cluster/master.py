@@ -132,6 +132,7 @@ from cluster.registrar import Registrar
 from cluster.state import InMemoryStorage, SqliteStorage, Storage
 from cluster.validation import calls
 from cluster.validation.agent import registration_error, reregistration_error
+from cluster.web.explanation import explain_json
 from cluster.wire import master as wire
 from cluster.wire import master_intake as intake
 from cluster.wire import operations
@@ -226,6 +227,7 @@ class Master(Process):
         self.route("/health", self._serve_health, help="200 when the master is up")
         self.route("/version", self._serve_version, help="the version as JSON")
         self.route("/state", self._serve_state, help="frameworks, agents and task counts as JSON")
+        self.route("/explain", self._serve_explanation, help="why who is offered what, as JSON")
 
     def _install_scheduler_messages(self) -> None:
         self._serve(scheduler.Call, self._on_call)
@@ -817,6 +819,15 @@ class Master(Process):
                 started_s=self._started_s,
             )
         )
+
+    async def _serve_explanation(self, request: web.Request) -> web.Response:
+        try:
+            return web.json_response(
+                explain_json(self._core.state.allocator, request.query, self.clock.now_s())
+            )
+        except InvalidInput as error:
+            answer = {"field": error.field, "rule": error.rule}
+            return web.json_response(answer, status=web.HTTPBadRequest.status_code)
 
 
 @lru_cache(maxsize=PEERS_CACHED_MAX)

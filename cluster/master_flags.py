@@ -62,7 +62,6 @@ _NOT_YET_EFFECTIVE = frozenset(
         "initialize_driver_logging",
         "log_auto_initialize",
         "logbufsecs",
-        "max_executors_per_agent",
         "max_operator_event_stream_subscribers",
         "memory_profiling",
         "quorum",
@@ -198,7 +197,7 @@ class MasterConfig(DaemonConfig):
     max_executors_per_agent: int | None = flag(
         None,
         kinds.integer(at_least=1),
-        "Most executors on one agent (network port mapping only)",
+        "Custom executors on one agent beyond which nothing more of it is offered",
         group=AGENTS,
         aliases=("max_executors_per_slave",),
     )

@@ -104,9 +104,7 @@ _COUNTS = (
         )
     ),
 )
-_CALLS = sorted(
-    {*CALL_NAMES.values(), "subscribe", "acknowledge_operation_status", "reconcile_operations"}
-)
+_CALLS = sorted({*CALL_NAMES.values(), "subscribe"})
 
 
 class MessageCounts:

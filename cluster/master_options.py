@@ -44,6 +44,7 @@ def master_options(config: MasterConfig) -> MasterOptions:
         seed_weights=role_weights(config),
         domain=domain,
         require_agent_domain=config.require_agent_domain,
+        executors_per_agent_max=config.max_executors_per_agent,
     )
 
 

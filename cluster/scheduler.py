@@ -39,6 +39,8 @@ from cluster.core.scheduler_events import (
     Error,
     ExecutorLost,
     FrameworkMessage,
+    InverseOfferRescinded,
+    InverseOffers,
     OfferRescinded,
     Offers,
     Registered,
@@ -50,9 +52,12 @@ from cluster.driver_loop import ThreadedDriver, post, transport_towards
 from cluster.election.detector import MasterDetector, detector_for
 from cluster.errors import ClusterError, InvalidInput
 from cluster.model.ids import AgentId, ExecutorId, FrameworkId, OfferId, TaskId
+from cluster.model.offer_wishes import OfferWish
 from cluster.wire import driver as wire
+from cluster.wire.offer_wishes import with_wishes
 from cluster.wire.pb import mesos_pb2 as mesos
 from cluster.wire.pb import messages_pb2 as internal
+from cluster.wire.pb import scheduler_pb2 as scheduler
 
 logger = logging.getLogger(__name__)
 
@@ -95,6 +100,7 @@ class SchedulerProcess(Process):
     def __init__(
         self,
         framework: mesos.FrameworkInfo,
+        constraints: scheduler.OfferConstraints,
         detector: MasterDetector,
         driver: core.SchedulerDriverCore,
         listener: SchedulerListener,
@@ -103,6 +109,7 @@ class SchedulerProcess(Process):
     ) -> None:
         super().__init__(process_id)
         self._framework = framework
+        self._constraints = constraints
         self._detector = detector
         self._core = driver
         self._listener = listener
@@ -113,6 +120,8 @@ class SchedulerProcess(Process):
         self.install(internal.FrameworkErrorMessage, self._on_error)
         self.install(internal.ResourceOffersMessage, self._on_offers)
         self.install(internal.RescindResourceOfferMessage, self._on_rescind)
+        self.install(internal.InverseOffersMessage, self._on_inverse_offers)
+        self.install(internal.RescindInverseOfferMessage, self._on_rescind_inverse)
         self.install(internal.StatusUpdateMessage, self._on_update)
         self.install(internal.LostSlaveMessage, self._on_lost_agent)
         self.install(internal.ExitedExecutorMessage, self._on_exited_executor)
@@ -138,8 +147,9 @@ class SchedulerProcess(Process):
 
     def feed(self, event: core.SchedulerDriverEvent) -> None:
         """Give the core one event and carry out what it says. In this actor's turn only."""
-        if isinstance(event, core.FrameworkUpdated):
+        if isinstance(event, core.FrameworkUpdated | core.WishesUpdated):
             self._framework = event.call.update_framework.framework_info
+            self._constraints = event.call.update_framework.offer_constraints
         waiting = [event]
         while waiting:
             for effect in self._core.handle(waiting.pop(), self.clock.now_s()):
@@ -187,6 +197,14 @@ class SchedulerProcess(Process):
     def _on_rescind(self, sender: PID, message: internal.RescindResourceOfferMessage) -> None:
         self.feed(core.OfferWithdrawn(str(sender), message.offer_id))
 
+    def _on_inverse_offers(self, sender: PID, message: internal.InverseOffersMessage) -> None:
+        self.feed(core.InverseOffersReceived(str(sender), tuple(message.inverse_offers)))
+
+    def _on_rescind_inverse(
+        self, sender: PID, message: internal.RescindInverseOfferMessage
+    ) -> None:
+        self.feed(core.InverseOfferWithdrawn(str(sender), message.inverse_offer_id))
+
     def _on_update(self, sender: PID, message: internal.StatusUpdateMessage) -> None:
         status = wire.status_of(message, has_receipt_address=_usable(message.pid) is not None)
         wanted = _acknowledgement(message, status) if status.uuid else None
@@ -213,9 +231,14 @@ class SchedulerProcess(Process):
             case core.LinkMaster(master):
                 self.link(PID.parse(master), reconnect=True)
             case core.SendSubscribe(master, framework_id, force, suppressed):
-                call = wire.subscribe_call(self._framework, framework_id, force, suppressed)
+                call = wire.subscribe_call(
+                    self._framework, framework_id, force, suppressed, self._constraints
+                )
                 self.send(PID.parse(master), call)
             case core.SendCall(master, framework_id, call):
+                self.send(PID.parse(master), wire.with_framework_id(call, framework_id))
+            case core.SendUpdate(master, framework_id, call, suppressed):
+                call.update_framework.suppressed_roles.extend(suppressed)
                 self.send(PID.parse(master), wire.with_framework_id(call, framework_id))
             case core.SendAcknowledgement(master, framework_id, wanted):
                 call = wire.acknowledge_call(wanted.agent_id, wanted.task_id, wanted.uuid)
@@ -286,6 +309,9 @@ class SchedulerCalls(ABC):
     """
 
     _implicit_acknowledgements: bool
+    _framework: mesos.FrameworkInfo
+    """As the program described it, without its wishes."""
+    _wishes: Mapping[str, OfferWish]
 
     @abstractmethod
     def _ask(self, event: core.SchedulerDriverEvent) -> Status:
@@ -392,18 +418,60 @@ class SchedulerCalls(ABC):
         return self._ask(core.CallMade(wire.reconcile_call(parsed)))
 
     def request_resources(self, requests: Iterable[MessageLike]) -> Status:
-        """Tell the allocator what is wanted (the built-in one only logs it)."""
+        """Tell the allocator what is waited for, instead of what was waited for before.
+
+        It may then collect free resources for this framework that would be too little by
+        themselves.
+        """
         parsed = wire.messages_from(mesos.Request, requests, "requests")
         return self._ask(core.CallMade(wire.request_call(parsed)))
 
-    def update_framework(
-        self, framework: MessageLike, suppressed_roles: Iterable[str] = ()
+    def accept_inverse_offers(
+        self, offer_ids: OneOrMany, filters: MessageLike | None = None
     ) -> Status:
-        """Replace the FrameworkInfo and the suppressed roles of the running framework."""
-        info = _framework(framework)
+        """Say that these agents will have been left in time (inverse offers, one or many)."""
+        ids = wire.messages_from(mesos.OfferID, offer_ids, "offer_ids")
+        return self._ask(core.CallMade(wire.accept_inverse_call(ids, _filters(filters))))
+
+    def decline_inverse_offer(
+        self, offer_ids: OneOrMany, filters: MessageLike | None = None
+    ) -> Status:
+        """Say that these agents will not be left (inverse offers, one or many)."""
+        ids = wire.messages_from(mesos.OfferID, offer_ids, "offer_ids")
+        return self._ask(core.CallMade(wire.decline_inverse_call(ids, _filters(filters))))
+
+    def update_framework(
+        self,
+        framework: MessageLike,
+        suppressed_roles: Iterable[str] = (),
+        offer_constraints: MessageLike | None = None,
+    ) -> Status:
+        """Replace the FrameworkInfo and the suppressed roles of the running framework.
+
+        Wishes for offers stay, in the roles that stay, unless ``offer_constraints`` replace them.
+        """
+        base = _framework(framework)
         suppressed = wire.role_names(suppressed_roles, "suppressed_roles")
-        call = wire.update_framework_call(info, suppressed)
+        if offer_constraints is not None:
+            wishes: Mapping[str, OfferWish] = {}
+            info, constraints = base, _constraints(offer_constraints)
+        else:
+            roles = wire.framework_roles(base)
+            wishes = {role: wish for role, wish in self._wishes.items() if role in roles}
+            info, constraints = with_wishes(base, wishes)
+        self._framework, self._wishes = base, wishes
+        call = wire.update_framework_call(info, suppressed, constraints)
         return self._ask(core.FrameworkUpdated(_facts(info), suppressed, call))
+
+    def update_offer_wishes(self, wishes: Mapping[str, OfferWish]) -> Status:
+        """Say once which offers are wanted: role -> wish; a role without one takes every offer.
+
+        Replaces all wishes, and constraints given before; the rest of the framework stays as it
+        is. Offers that were made already stay valid.
+        """
+        info, constraints = with_wishes(self._framework, wishes)
+        self._wishes = dict(wishes)
+        return self._ask(core.WishesUpdated(wire.update_framework_call(info, (), constraints)))
 
     def _ask_nothing(self) -> Status:
         """A call that means nothing to do: only the state is answered."""
@@ -417,6 +485,10 @@ class SchedulerCalls(ABC):
 
 def _filters(filters: MessageLike | None) -> mesos.Filters:
     return wire.message_from(mesos.Filters, {} if filters is None else filters, "filters")
+
+
+def _constraints(constraints: MessageLike) -> scheduler.OfferConstraints:
+    return wire.message_from(scheduler.OfferConstraints, constraints, "offer_constraints")
 
 
 def _offer_ids(ids: list[mesos.OfferID]) -> tuple[OfferId, ...]:
@@ -490,6 +562,7 @@ class SchedulerDriver(SchedulerCalls):
             next event; otherwise the program calls `acknowledge_status_update`.
         suppressed_roles: roles that start without offers.
         registration_backoff_factor_s: see drivers.md §4; default 2 s.
+        wishes: role -> which offers are wanted at all (see `OfferWish`); others are not made.
 
     Raises:
         InvalidInput: an argument cannot be read.
@@ -505,8 +578,11 @@ class SchedulerDriver(SchedulerCalls):
         implicit_acknowledgements: bool = True,
         suppressed_roles: Iterable[str] = (),
         registration_backoff_factor_s: float = core.REGISTRATION_BACKOFF_FACTOR_S,
+        wishes: Mapping[str, OfferWish] | None = None,
     ) -> None:
         self._framework = _framework(framework)
+        self._wishes = dict(wishes or {})
+        with_wishes(self._framework, self._wishes)  # what is wrong is better known now
         self._detector = detector or detector_for(master)
         self._runtime = runtime
         self._own_runtime: Runtime | None = None
@@ -540,11 +616,13 @@ class SchedulerDriver(SchedulerCalls):
             self._own_runtime = self._runtime = Runtime(transport_towards(leader))
             await self._own_runtime.start()
         rng = self._runtime.rng("scheduler-driver")
+        info, constraints = with_wishes(self._framework, self._wishes)
         self._actor = SchedulerProcess(
-            self._framework,
+            info,
+            constraints,
             self._detector,
             _core(
-                self._framework,
+                info,
                 rng,
                 self._implicit_acknowledgements,
                 self._suppressed,
@@ -659,6 +737,14 @@ class Scheduler(EitherSpelling):
     def offerRescinded(self, driver: "MesosSchedulerDriver", offerId: mesos.OfferID) -> None:
         """An offer is void."""
 
+    def inverseOffers(
+        self, driver: "MesosSchedulerDriver", offers: list[mesos.InverseOffer]
+    ) -> None:
+        """Agents are to be left before their machines are worked on; accept or decline each."""
+
+    def inverseOfferRescinded(self, driver: "MesosSchedulerDriver", offerId: mesos.OfferID) -> None:
+        """An inverse offer is void."""
+
     def statusUpdate(self, driver: "MesosSchedulerDriver", status: mesos.TaskStatus) -> None:
         """A task changed state; acknowledged after the return unless acknowledged explicitly."""
 
@@ -697,6 +783,7 @@ class MesosSchedulerDriver(ThreadedDriver[core.SchedulerDriverEvent], SchedulerC
         implicitAcknowledgements: acknowledge an update when its callback returns.
         credential: not supported; must be None.
         suppressedRoles: roles that start without offers.
+        wishes: role -> which offers are wanted at all (see `OfferWish`); others are not made.
 
     Raises:
         InvalidInput: an argument cannot be read. (A master string that cannot be understood is
@@ -711,11 +798,14 @@ class MesosSchedulerDriver(ThreadedDriver[core.SchedulerDriverEvent], SchedulerC
         implicitAcknowledgements: bool | int = True,
         credential: object = None,
         suppressedRoles: Iterable[str] | None = None,
+        wishes: Mapping[str, OfferWish] | None = None,
     ) -> None:
         super().__init__("scheduler-driver", core.StopAsked, core.AbortAsked())
         _refuse_credential(credential)
         self._scheduler = scheduler
         self._framework = _framework(framework)
+        self._wishes = dict(wishes or {})
+        with_wishes(self._framework, self._wishes)  # what is wrong is better known now
         self._master = master
         self._implicit_acknowledgements = bool(implicitAcknowledgements)
         self._suppressed = wire.role_names(suppressedRoles or (), "suppressedRoles")
@@ -745,15 +835,16 @@ class MesosSchedulerDriver(ThreadedDriver[core.SchedulerDriverEvent], SchedulerC
         detector = detector_for(self._master)
         runtime = Runtime(transport_towards(await detector.detect(None)))
         rng = runtime.rng("scheduler-driver")
+        info, constraints = with_wishes(self._framework, self._wishes)
         driver = _core(
-            self._framework,
+            info,
             rng,
             self._implicit_acknowledgements,
             self._suppressed,
             core.REGISTRATION_BACKOFF_FACTOR_S,
         )
         self._process = SchedulerProcess(
-            self._framework, detector, driver, _Callbacks(self), process_id=_process_id(rng)
+            info, constraints, detector, driver, _Callbacks(self), process_id=_process_id(rng)
         )
         return runtime, self._process, self._process
 
@@ -774,6 +865,10 @@ class MesosSchedulerDriver(ThreadedDriver[core.SchedulerDriverEvent], SchedulerC
                 return self._call_back(scheduler.resourceOffers, list(offers))
             case OfferRescinded(offer_id):
                 return self._call_back(scheduler.offerRescinded, offer_id)
+            case InverseOffers(inverse):
+                return self._call_back(scheduler.inverseOffers, list(inverse))
+            case InverseOfferRescinded(offer_id):
+                return self._call_back(scheduler.inverseOfferRescinded, offer_id)
             case Update(status):
                 return self._call_back(scheduler.statusUpdate, status)
             case FrameworkMessage(executor_id, agent_id, data):
@@ -827,10 +922,26 @@ class MesosSchedulerDriver(ThreadedDriver[core.SchedulerDriverEvent], SchedulerC
     def reconcileTasks(self, statuses: Iterable[MessageLike]) -> Status:
         return self.reconcile_tasks(statuses)
 
-    def updateFramework(
-        self, frameworkInfo: MessageLike, suppressedRoles: Iterable[str] = ()
+    def acceptInverseOffers(
+        self, offer_ids: OneOrMany, filters: MessageLike | None = None
     ) -> Status:
-        return self.update_framework(frameworkInfo, suppressedRoles)
+        return self.accept_inverse_offers(offer_ids, filters)
+
+    def declineInverseOffer(
+        self, offer_ids: OneOrMany, filters: MessageLike | None = None
+    ) -> Status:
+        return self.decline_inverse_offer(offer_ids, filters)
+
+    def updateFramework(
+        self,
+        frameworkInfo: MessageLike,
+        suppressedRoles: Iterable[str] = (),
+        offerConstraints: MessageLike | None = None,
+    ) -> Status:
+        return self.update_framework(frameworkInfo, suppressedRoles, offerConstraints)
+
+    def updateOfferWishes(self, wishes: Mapping[str, OfferWish]) -> Status:
+        return self.update_offer_wishes(wishes)
 
 
 class _Callbacks:
@@ -856,8 +967,11 @@ __all__ = [
     "Error",
     "ExecutorLost",
     "FrameworkMessage",
+    "InverseOfferRescinded",
+    "InverseOffers",
     "MesosSchedulerDriver",
     "OfferRescinded",
+    "OfferWish",
     "Offers",
     "Registered",
     "Reregistered",

@@ -27,6 +27,8 @@ from cluster.core.scheduler_events import (
     Error,
     ExecutorLost,
     FrameworkMessage,
+    InverseOfferRescinded,
+    InverseOffers,
     OfferRescinded,
     Offers,
     Registered,
@@ -122,6 +124,22 @@ class OffersReceived:
 @dataclass(frozen=True, slots=True)
 class OfferWithdrawn:
     """RescindResourceOffer came."""
+
+    sender: str
+    offer_id: "mesos.OfferID"
+
+
+@dataclass(frozen=True, slots=True)
+class InverseOffersReceived:
+    """The master asks whether agents can be left in time."""
+
+    sender: str
+    offers: "tuple[mesos.InverseOffer, ...]"
+
+
+@dataclass(frozen=True, slots=True)
+class InverseOfferWithdrawn:
+    """RescindInverseOffer came."""
 
     sender: str
     offer_id: "mesos.OfferID"
@@ -224,6 +242,13 @@ class FrameworkUpdated:
 
 
 @dataclass(frozen=True, slots=True)
+class WishesUpdated:
+    """update_offer_wishes was called; ``call`` lacks the suppressed roles, which stay."""
+
+    call: "scheduler.Call"
+
+
+@dataclass(frozen=True, slots=True)
 class CallMade:
     """Any call that needs no decision but whether there is somebody to send it to."""
 
@@ -258,6 +283,8 @@ SchedulerDriverEvent = (
     | SubscriptionConfirmed
     | OffersReceived
     | OfferWithdrawn
+    | InverseOffersReceived
+    | InverseOfferWithdrawn
     | UpdateReceived
     | UpdateHandled
     | ExecutorMessageReceived
@@ -269,6 +296,7 @@ SchedulerDriverEvent = (
     | RolesSuppressed
     | RolesRevived
     | FrameworkUpdated
+    | WishesUpdated
     | CallMade
     | MessageToExecutorAsked
     | StopAsked
@@ -303,6 +331,16 @@ class SendCall:
     master: str
     framework_id: FrameworkId
     call: "scheduler.Call"
+
+
+@dataclass(frozen=True, slots=True)
+class SendUpdate:
+    """Send an update of the framework; it lacks the framework id and the suppressed roles."""
+
+    master: str
+    framework_id: FrameworkId
+    call: "scheduler.Call"
+    suppressed_roles: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -387,6 +425,7 @@ SchedulerDriverEffect = (
     LinkMaster
     | SendSubscribe
     | SendCall
+    | SendUpdate
     | SendAcknowledgement
     | SendToExecutor
     | SendTeardown
@@ -489,6 +528,8 @@ class SchedulerDriverCore:
             case (
                 OffersReceived()
                 | OfferWithdrawn()
+                | InverseOffersReceived()
+                | InverseOfferWithdrawn()
                 | UpdateReceived()
                 | AgentRemoved()
                 | ExecutorExited()
@@ -581,7 +622,13 @@ class SchedulerDriverCore:
 
     def _on_master_event(
         self,
-        event: OffersReceived | OfferWithdrawn | UpdateReceived | AgentRemoved | ExecutorExited,
+        event: OffersReceived
+        | OfferWithdrawn
+        | InverseOffersReceived
+        | InverseOfferWithdrawn
+        | UpdateReceived
+        | AgentRemoved
+        | ExecutorExited,
     ) -> list[SchedulerDriverEffect]:
         if not self._is_connected or event.sender != self._master:
             return []
@@ -592,6 +639,10 @@ class SchedulerDriverCore:
             case OfferWithdrawn(offer_id=offer_id):
                 self._offered.pop(OfferId(offer_id.value), None)
                 return [Deliver(OfferRescinded(offer_id))]
+            case InverseOffersReceived(offers=inverse):
+                return [Deliver(InverseOffers(inverse))] if inverse else []
+            case InverseOfferWithdrawn(offer_id=offer_id):
+                return [Deliver(InverseOfferRescinded(offer_id))]
             case UpdateReceived(status=status, acknowledgement=acknowledgement):
                 return [Deliver(Update(status), acknowledgement)]
             case AgentRemoved(agent_id=agent_id):
@@ -622,6 +673,7 @@ class SchedulerDriverCore:
         | RolesSuppressed
         | RolesRevived
         | FrameworkUpdated
+        | WishesUpdated
         | CallMade
         | MessageToExecutorAsked,
     ) -> list[SchedulerDriverEffect]:
@@ -642,6 +694,11 @@ class SchedulerDriverCore:
                 self._facts = facts
                 self._suppressed = dict.fromkeys(suppressed_roles)
                 return self._send(call)
+            case WishesUpdated(call):
+                suppressed = tuple(self._suppressed)
+                return self._if_connected(
+                    lambda master, framework: SendUpdate(master, framework, call, suppressed)
+                )
             case CallMade(call):
                 return self._send(call)
             case MessageToExecutorAsked():
@@ -720,6 +777,8 @@ __all__ = [
     "FrameworkFacts",
     "FrameworkRefused",
     "FrameworkUpdated",
+    "InverseOfferWithdrawn",
+    "InverseOffersReceived",
     "LinkMaster",
     "MasterDetected",
     "MasterLinkBroken",
@@ -741,6 +800,7 @@ __all__ = [
     "SendSubscribe",
     "SendTeardown",
     "SendToExecutor",
+    "SendUpdate",
     "StartSubscribeTimer",
     "StopAsked",
     "SubscribeDue",
@@ -748,4 +808,5 @@ __all__ = [
     "TaskLaunch",
     "UpdateHandled",
     "UpdateReceived",
+    "WishesUpdated",
 ]

@@ -46,6 +46,20 @@ class OfferRescinded:
 
 
 @dataclass(frozen=True, slots=True)
+class InverseOffers:
+    """Agents that are to be left before their machines are worked on; ``offers`` is never empty."""
+
+    offers: "tuple[mesos.InverseOffer, ...]"
+
+
+@dataclass(frozen=True, slots=True)
+class InverseOfferRescinded:
+    """The master does not ask any more."""
+
+    offer_id: "mesos.OfferID"
+
+
+@dataclass(frozen=True, slots=True)
 class Update:
     """A task changed state. ``status.uuid`` is set exactly when an acknowledgement is wanted."""
 
@@ -90,6 +104,8 @@ SchedulerEvent = (
     | Disconnected
     | Offers
     | OfferRescinded
+    | InverseOffers
+    | InverseOfferRescinded
     | Update
     | FrameworkMessage
     | AgentLost
@@ -103,6 +119,8 @@ __all__ = [
     "Error",
     "ExecutorLost",
     "FrameworkMessage",
+    "InverseOfferRescinded",
+    "InverseOffers",
     "OfferRescinded",
     "Offers",
     "Registered",

@@ -5,19 +5,11 @@ apply: *facts* come in from the master, records go out to it.
 """
 
 from dataclasses import dataclass
-from enum import IntEnum
 
-from cluster.model.conversions import Conversion, PersistentVolume
+from cluster.model.conversions import PersistentVolume
 from cluster.model.ids import FrameworkId
+from cluster.model.operations import Conversion, OperationState
 from cluster.model.resources import Resources
-
-
-class AgentOperationState(IntEnum):
-    """Ends of an operation that an agent can tell of; numbers of ``mesos.OperationState``."""
-
-    FINISHED = 2
-    FAILED = 3
-    DROPPED = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,14 +32,14 @@ class OperationArrived:
     """The master wants an operation carried out.
 
     Attributes:
-        conversions: what it does to resources; none when `error` says why it cannot be done.
+        conversion: what it does to resources; None when `error` says why it cannot be done.
         is_version_current: it was computed on the resources the agent has now.
         in_use: what tasks and executors hold at the moment.
         payload: its ``Offer.Operation``.
     """
 
     name: OperationName
-    conversions: tuple[Conversion, ...]
+    conversion: Conversion | None
     error: str
     is_version_current: bool
     in_use: Resources
@@ -69,7 +61,7 @@ class OperationRecord:
     """
 
     name: OperationName
-    state: AgentOperationState
+    state: OperationState
     text: str
     status_uuid: bytes | None
     payload: object
@@ -89,7 +81,6 @@ class CheckpointedState:
 
 
 __all__ = [
-    "AgentOperationState",
     "CheckpointedState",
     "OperationArrived",
     "OperationName",

@@ -290,8 +290,11 @@ def single(resources: Resources) -> Resources:
 def _mapped(
     resources: Resources, change: Callable[[ResourceIdentity], ResourceIdentity]
 ) -> Resources:
+    # Copies apart: two equal volumes are made of twice the disk.
     return Resources(
-        replace(entry, identity=change(replace(entry.identity, whole=None))) for entry in resources
+        replace(entry, identity=change(replace(entry.identity, whole=None)), copies=1)
+        for entry in resources
+        for _ in range(entry.copies)
     )
 
 

@@ -49,10 +49,16 @@ def _common_error(
 ) -> str | None:
     try:
         check_types_agree(resources_from_pb(message.slave.resources, field="slave.resources"))
-        agent_total(message)
+        total = agent_total(message)
         attributes_from_pb(message.slave.attributes, field="slave.attributes")
     except InvalidInput as error:
         return str(error)
+    for entry in total:
+        if entry.identity.is_revocable or entry.identity.provider_id is not None:
+            return (
+                f"slave.resources: {entry.name} must be neither revocable nor of a resource "
+                "provider; both are told by updates"
+            )
     if message.checkpointed_resources and not message.slave.checkpoint:
         return "checkpointed_resources: need an agent with checkpoint=true"
     if message.slave.HasField("domain") and not _is_complete(message.slave.domain):

@@ -17,25 +17,17 @@ from cluster.model.agent_operations import (
     OperationRecord,
     OperationsReconciled,
 )
-from cluster.model.conversions import (
-    Conversion,
-    create_volumes,
-    destroy_volumes,
-    grow_volume,
-    persistent_volumes,
-    reserve,
-    shrink_volume,
-    unreserve,
-)
+from cluster.model.conversions import own_conversion, persistent_volumes
 from cluster.model.ids import AgentId, FrameworkId
-from cluster.model.resources import Resource, Resources
-from cluster.model.values import milli_from_float
+from cluster.model.operations import Conversion
+from cluster.model.resources import Resources
 from cluster.wire.checked_ids import check_id
+from cluster.wire.operations import CHANGE_PARTS, read_change
 from cluster.wire.pb import mesos_pb2 as mesos
 from cluster.wire.pb import messages_pb2 as internal
 from cluster.wire.pb import resource_state_pb2 as resource_state
 from cluster.wire.records import records_from_bytes, records_to_bytes
-from cluster.wire.resources import resource_from_pb, resources_from_pb, resources_to_pb
+from cluster.wire.resources import resources_from_pb, resources_to_pb
 
 UUID_BYTES = 16
 
@@ -65,45 +57,31 @@ def operation_from_pb(
         info.id.value if info.HasField("id") else None,
         framework_id,
     )
-    conversions: tuple[Conversion, ...] = ()
+    conversion: Conversion | None = None
     error = ""
     try:
         _check_provider(message.resource_version_uuid)
-        conversions = conversions_from_pb(info)
+        conversion = own_conversion_from_pb(info)
     except InvalidInput as broken:
         error = str(broken)
     version = message.resource_version_uuid.uuid.value
-    return OperationArrived(name, conversions, error, version == resource_version, in_use, info)
+    return OperationArrived(name, conversion, error, version == resource_version, in_use, info)
 
 
-def conversions_from_pb(info: mesos.Offer.Operation) -> tuple[Conversion, ...]:
+def own_conversion_from_pb(info: mesos.Offer.Operation) -> Conversion:
     """Work out what an operation does to the agent's own resources.
 
     Raises:
         InvalidInput: it is none of those operations, or one of its resources breaks a rule.
     """
-    match info.type:
-        case mesos.Offer.Operation.RESERVE:
-            source = _resources(info.reserve.source, "reserve.source")
-            return reserve(_resources(info.reserve.resources, "reserve.resources"), source)
-        case mesos.Offer.Operation.UNRESERVE:
-            return unreserve(_resources(info.unreserve.resources, "unreserve.resources"))
-        case mesos.Offer.Operation.CREATE:
-            return create_volumes(_resources(info.create.volumes, "create.volumes"))
-        case mesos.Offer.Operation.DESTROY:
-            return destroy_volumes(_resources(info.destroy.volumes, "destroy.volumes"))
-        case mesos.Offer.Operation.GROW_VOLUME:
-            grow = info.grow_volume
-            addition = _resource(grow.addition, "grow_volume.addition")
-            return grow_volume(_resource(grow.volume, "grow_volume.volume"), addition)
-        case mesos.Offer.Operation.SHRINK_VOLUME:
-            shrink = info.shrink_volume
-            field = "shrink_volume.subtract.value"
-            subtract_milli = milli_from_float(shrink.subtract.value, field=field)
-            return shrink_volume(_resource(shrink.volume, "shrink_volume.volume"), subtract_milli)
-        case _:
-            kind = mesos.Offer.Operation.Type.Name(info.type)
-            raise InvalidInput("operation_info.type", f"{kind} is not for an agent's own resources")
+    if info.type not in CHANGE_PARTS:
+        kind = mesos.Offer.Operation.Type.Name(info.type)
+        raise InvalidInput("operation_info.type", f"{kind} is not for an agent's own resources")
+    change, _ = read_change(info)
+    made = own_conversion(change)
+    for resources in (made.before, made.after):
+        _check_own(resources, CHANGE_PARTS[info.type])
+    return made
 
 
 def reconciled_operations_from_pb(
@@ -135,25 +113,18 @@ def checkpointed_resources_from_pb(messages: Iterable[mesos.Resource], *, field:
     Raises:
         InvalidInput: names the entry, the field and the rule it breaks.
     """
-    return _resources(messages, field)
-
-
-def _resources(messages: Iterable[mesos.Resource], field: str) -> Resources:
     resources = resources_from_pb(messages, field=field).unallocated()
-    for volume in persistent_volumes(resources):
-        check_id(volume.volume_id, f"{field}: disk.persistence.id")
-    for index, entry in enumerate(resources):
-        if entry.identity.provider_id is not None:
-            raise InvalidInput(f"{field}[{index}].provider_id", "must not be set")
+    _check_own(resources, field)
     return resources
 
 
-def _resource(message: mesos.Resource, field: str) -> Resource:
-    _ = resource_from_pb(message, field=field)
-    entries = tuple(_resources([message], field))
-    if not entries:
-        raise InvalidInput(field, "must be more than nothing")
-    return entries[0]
+def _check_own(resources: Resources, field: str) -> None:
+    """Resources that are the agent's own, and volumes whose ids can be names of directories."""
+    for volume in persistent_volumes(resources):
+        check_id(volume.volume_id, f"{field}: disk.persistence.id")
+    for entry in resources:
+        if entry.identity.provider_id is not None:
+            raise InvalidInput(f"{field}: provider_id ({entry.name})", "must not be set")
 
 
 def _check_provider(version: internal.ResourceVersionUUID) -> None:
@@ -267,12 +238,12 @@ def resources_from_state(data: bytes, *, field: str) -> tuple[Resources, int]:
 __all__ = [
     "UUID_BYTES",
     "checkpointed_resources_from_pb",
-    "conversions_from_pb",
     "old_state_to_bytes",
     "operation_from_pb",
     "operation_info",
     "operation_status_message",
     "operation_to_pb",
+    "own_conversion_from_pb",
     "portable_resources",
     "reconciled_operations_from_pb",
     "resources_from_old_state",

@@ -184,12 +184,14 @@ def subscribe_call(
     framework_id: str | None,
     force: bool | None,
     suppressed_roles: Iterable[str],
+    constraints: scheduler.OfferConstraints | None = None,
 ) -> scheduler.Call:
     call = scheduler.Call(type=scheduler.Call.SUBSCRIBE)
     subscribe = call.subscribe
     subscribe.framework_info.CopyFrom(framework)
     subscribe.suppressed_roles.extend(suppressed_roles)
-    subscribe.offer_constraints.SetInParent()  # always there, even empty (recorded)
+    # Always there, even empty (recorded).
+    subscribe.offer_constraints.CopyFrom(constraints or scheduler.OfferConstraints())
     if framework_id is not None:
         call.framework_id.value = framework_id
         subscribe.framework_info.id.value = framework_id
@@ -199,12 +201,14 @@ def subscribe_call(
 
 
 def update_framework_call(
-    framework: mesos.FrameworkInfo, suppressed_roles: Iterable[str]
+    framework: mesos.FrameworkInfo,
+    suppressed_roles: Iterable[str],
+    constraints: scheduler.OfferConstraints | None = None,
 ) -> scheduler.Call:
     call = scheduler.Call(type=scheduler.Call.UPDATE_FRAMEWORK)
     call.update_framework.framework_info.CopyFrom(framework)
     call.update_framework.suppressed_roles.extend(suppressed_roles)
-    call.update_framework.offer_constraints.SetInParent()
+    call.update_framework.offer_constraints.CopyFrom(constraints or scheduler.OfferConstraints())
     return call
 
 
@@ -234,6 +238,22 @@ def tasks_of(operations: Iterable[mesos.Offer.Operation]) -> list[mesos.TaskInfo
 def decline_call(offer_ids: Iterable[mesos.OfferID], filters: mesos.Filters) -> scheduler.Call:
     decline = scheduler.Call.Decline(offer_ids=offer_ids, filters=filters)
     return scheduler.Call(type=scheduler.Call.DECLINE, decline=decline)
+
+
+def accept_inverse_call(
+    offer_ids: Iterable[mesos.OfferID], filters: mesos.Filters
+) -> scheduler.Call:
+    accept = scheduler.Call.AcceptInverseOffers(inverse_offer_ids=offer_ids, filters=filters)
+    return scheduler.Call(type=scheduler.Call.ACCEPT_INVERSE_OFFERS, accept_inverse_offers=accept)
+
+
+def decline_inverse_call(
+    offer_ids: Iterable[mesos.OfferID], filters: mesos.Filters
+) -> scheduler.Call:
+    decline = scheduler.Call.DeclineInverseOffers(inverse_offer_ids=offer_ids, filters=filters)
+    return scheduler.Call(
+        type=scheduler.Call.DECLINE_INVERSE_OFFERS, decline_inverse_offers=decline
+    )
 
 
 def kill_call(task_id: mesos.TaskID) -> scheduler.Call:
@@ -402,9 +422,11 @@ def kill_grace_s(policy: mesos.KillPolicy) -> float | None:
 
 __all__ = [
     "accept_call",
+    "accept_inverse_call",
     "acknowledge_call",
     "completed_update",
     "decline_call",
+    "decline_inverse_call",
     "framework_from",
     "framework_roles",
     "has_capability",

@@ -341,6 +341,8 @@ SCHEDULER_CALLBACKS = {
     "disconnected": ["driver"],
     "resourceOffers": ["driver", "offers"],
     "offerRescinded": ["driver", "offerId"],
+    "inverseOffers": ["driver", "offers"],
+    "inverseOfferRescinded": ["driver", "offerId"],
     "statusUpdate": ["driver", "status"],
     "frameworkMessage": ["driver", "executorId", "slaveId", "message"],
     "slaveLost": ["driver", "slaveId"],
@@ -363,7 +365,9 @@ SCHEDULER_CALLS = {
     "acknowledgeStatusUpdate": ["status"],
     "sendFrameworkMessage": ["executorId", "slaveId", "data"],
     "reconcileTasks": ["statuses"],
-    "updateFramework": ["frameworkInfo", "suppressedRoles"],
+    "acceptInverseOffers": ["offer_ids", "filters"],
+    "declineInverseOffer": ["offer_ids", "filters"],
+    "updateFramework": ["frameworkInfo", "suppressedRoles", "offerConstraints"],
 }
 EXECUTOR_CALLBACKS = {
     "registered": ["driver", "executorInfo", "frameworkInfo", "slaveInfo"],

@@ -241,41 +241,36 @@ class Replay:
         )
         if part is None:
             return
-        framework_id = call.framework_id.value
         for _ in range(20 if call.type == scheduler.Call.ACCEPT else 0):
-            if self.master.core.state.offers.of_framework(framework_id):
+            if self._usable_offers(call):
                 break
-            self._decline_for_others(framework_id)
+            self._decline_others(call)
             await self.clock.advance(0.05)
-        ours = self.master.core.state.offers.of_framework(framework_id)
-        wanted = self._agent_of(call)
+        ours = self._usable_offers(call)
         del part.offer_ids[:]
-        part.offer_ids.extend(
-            mesos.OfferID(value=offer.offer_id)
-            for offer in ours
-            if wanted is None or offer.agent_id == wanted
-        )
+        part.offer_ids.extend(mesos.OfferID(value=offer.offer_id) for offer in ours)
 
-    @staticmethod
-    def _agent_of(call):
-        """Where the tasks of an ACCEPT shall run; None when they do not say."""
-        for operation in call.accept.operations:
-            tasks = (*operation.launch.task_infos, *operation.launch_group.task_group.tasks)
-            for task in tasks:
-                return task.slave_id.value
-        return None
+    def _usable_offers(self, call):
+        """Our offers that have the agent and the role that the call is about."""
+        agent_id, role = subject(call)
+        return [
+            offer
+            for offer in self.master.core.state.offers.of_framework(call.framework_id.value)
+            if agent_id in (None, offer.agent_id) and role in (None, offer.role)
+        ]
 
-    def _decline_for_others(self, framework_id):
+    def _decline_others(self, call):
+        """Whoever holds offers that the call cannot use gives them back for a second."""
         state = self.master.core.state
         for framework in state.frameworks:
             offers = state.offers.of_framework(framework.framework_id)
-            if framework.framework_id != framework_id and offers:
-                call = scheduler.Call(type=scheduler.Call.DECLINE)
-                call.framework_id.value = framework.framework_id
-                call.decline.offer_ids.extend(mesos.OfferID(value=o.offer_id) for o in offers)
-                call.decline.filters.refuse_seconds = 1.0
+            if offers:
+                decline = scheduler.Call(type=scheduler.Call.DECLINE)
+                decline.framework_id.value = framework.framework_id
+                decline.decline.offer_ids.extend(mesos.OfferID(value=o.offer_id) for o in offers)
+                decline.decline.filters.refuse_seconds = 1.0
                 sender = PID.parse(framework.peer)
-                self.runtimes[str(sender.address)].post(self.master.pid, call, sender=sender)
+                self.runtimes[str(sender.address)].post(self.master.pid, decline, sender=sender)
 
     async def leave(self, pid):
         """All links to a peer break."""
@@ -375,6 +370,19 @@ def _window(window):
 
 def _resources(values):
     return resources_from_pb(json_format.ParseDict(value, mesos.Resource()) for value in values)
+
+
+def subject(call):
+    """Agent and role that an ACCEPT is about, None where it does not say."""
+    agent_id = role = None
+    for operation in call.accept.operations:
+        tasks = (*operation.launch.task_infos, *operation.launch_group.task_group.tasks)
+        resources = [resource for task in tasks for resource in task.resources]
+        for task in tasks:
+            agent_id = task.slave_id.value
+        for resource in (*resources, *operation.reserve.resources):
+            role = resource.allocation_info.role or role
+    return agent_id, role
 
 
 class Operations:

@@ -247,7 +247,7 @@ async def test_a_damaged_checkpoint_is_an_error_that_names_the_file(tmp_path, cu
 async def test_remembered_resources_that_no_longer_fit_are_an_error(tmp_path):
     async with operating_world(tmp_path) as w:
         await operate(w, reserve(reserved("cpus", 4)))
-    with pytest.raises(InvalidInput, match="cannot be part of the agent's resources"):
+    with pytest.raises(InvalidInput, match="cannot be made of what the agent declares"):
         async with world(tmp_path, resources="cpus:2"):
             pass
 

@@ -338,6 +338,11 @@ async def test_an_old_agent_gets_the_list_of_what_it_shall_have():
         assert not agent.orders
         messages = agent.of(internal.CheckpointResourcesMessage)
         assert resources_from_pb(messages[-1].resources) == reserved("disk:200") + volume(100)
+        agent.kept, agent.received = (volume(100),), []
+        agent.reregister()
+        await world.settle()
+        [message] = agent.of(internal.CheckpointResourcesMessage)
+        assert resources_from_pb(message.resources) == volume(100)
 
 
 async def test_an_operator_orders_as_recorded():

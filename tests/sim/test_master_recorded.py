@@ -54,6 +54,7 @@ RECORDINGS = [
     Recording("b-executor-crash"),
     Recording("c-mesos-execute"),
     Recording("c-mesos-execute-http-executor"),
+    Recording("c-mesos-execute-task-group"),
     Recording("d-agent-restart"),
     Recording(
         "e-master-restart",
@@ -74,6 +75,7 @@ RECORDINGS = [
     Recording("f-scheduler-failover"),
     Recording("g-driver-calls"),
     Recording("i-ping-timeout", FAST_PINGS),
+    Recording("j-operator"),
     Recording("k-agent-recovery-full", before=agent_was_here),
     Recording("l-handmade-v0"),
 ]
@@ -138,8 +140,20 @@ DIFFERENCES = {
         )
     },
     ("l-handmade-v0", "operator UPDATE_MAINTENANCE_SCHEDULE", "501 instead of 200"): "to come",
-    ("l-handmade-v0", "AcknowledgeOperationStatusMessage", "only theirs"): "operations are to come",
-    ("l-handmade-v0", "ApplyOperationMessage", "only theirs"): "operations are to come",
+    **{
+        ("j-operator", f"operator {call}", "501 instead of 200"): "to come"
+        for call in ("DEACTIVATE_AGENT", "DRAIN_AGENT", "MARK_AGENT_GONE", "REACTIVATE_AGENT")
+    },
+    **{
+        ("j-operator", message, what): "operator calls are to come"
+        for message, what in (
+            ("DrainSlaveMessage", "only theirs"),
+            ("LostSlaveMessage", "only theirs"),
+            ("ShutdownFrameworkMessage", "only ours"),
+            ("ShutdownMessage", "only theirs"),
+            ("StatusUpdateMessage", "only theirs"),
+        )
+    },
     ("l-handmade-v0", "InverseOffersMessage", "only theirs"): "maintenance is to come",
 }
 

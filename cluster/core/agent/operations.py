@@ -22,7 +22,6 @@ from dataclasses import dataclass
 
 from cluster.errors import InvalidInput, InvariantBroken
 from cluster.model.agent_operations import (
-    AgentOperationState,
     CheckpointedState,
     OperationArrived,
     OperationName,
@@ -30,14 +29,12 @@ from cluster.model.agent_operations import (
     OperationsReconciled,
 )
 from cluster.model.conversions import (
-    Conversion,
     checkpointed_part,
-    convert,
     holds_all,
     is_persistent_volume,
     persistent_volumes,
-    with_checkpointed,
 )
+from cluster.model.operations import Conversion, OperationState, with_checkpointed
 from cluster.model.resources import Resources, ResourcesNotContained
 
 RETRY_DELAY_S = 10.0
@@ -167,7 +164,7 @@ class AgentOperations:
         self, *, declared: Resources, checkpointed: Resources, new_uuid: Callable[[], bytes]
     ) -> None:
         self._declared = declared
-        self._total = _joined(declared, checkpointed)
+        self._total = with_checkpointed(declared, checkpointed)
         self._new_uuid = new_uuid
         self._waiting: dict[bytes, _Waiting] = {}
         self._is_paused = True
@@ -196,7 +193,7 @@ class AgentOperations:
 
     def check_invariants(self) -> None:
         """Raise `InvariantBroken` when the books contradict themselves."""
-        if _joined(self._declared, self.checkpointed) != self._total:
+        if with_checkpointed(self._declared, self.checkpointed) != self._total:
             raise InvariantBroken("the totals are not what was declared and checkpointed")
         for uuid, waiting in self._waiting.items():
             is_due = waiting.is_durable and not self._is_paused
@@ -238,27 +235,27 @@ class AgentOperations:
         self._waiting[uuid] = _Waiting(record)
         return [self._checkpoint(before, Checkpointed(uuid))]
 
-    def _carry_out(self, event: OperationArrived) -> tuple[AgentOperationState, str]:
+    def _carry_out(self, event: OperationArrived) -> tuple[OperationState, str]:
         """Change the totals, or say why not."""
         if not event.is_version_current:
             text = "the resources of the agent changed since they were offered"
-            return AgentOperationState.DROPPED, text
-        if event.error:
-            return AgentOperationState.FAILED, event.error
+            return OperationState.DROPPED, text
+        if event.conversion is None:
+            return OperationState.FAILED, event.error
         try:
-            total = convert(self._total, event.conversions)
+            total = event.conversion.of_total(self._total)
         except ResourcesNotContained as error:
-            return AgentOperationState.FAILED, str(error)
-        if text := _conflict(total, event.conversions, event.in_use):
-            return AgentOperationState.FAILED, text
+            return OperationState.FAILED, str(error)
+        if text := _conflict(total, event.conversion, event.in_use):
+            return OperationState.FAILED, text
         self._total = total
-        return AgentOperationState.FINISHED, ""
+        return OperationState.FINISHED, ""
 
     def _on_replaced(self, resources: Resources, in_use: Resources) -> list[Effect]:
         before = self._total
         wanted = checkpointed_part(resources)
         try:
-            total = _joined(self._declared, wanted)
+            total = with_checkpointed(self._declared, wanted)
         except InvalidInput as error:
             return [Ignored(f"the master's list of checkpointed resources: {error}")]
         if not holds_all(wanted, checkpointed_part(in_use)):
@@ -337,20 +334,7 @@ class AgentOperations:
         return [SendStatus(_unacknowledgeable(name, "the agent does not know this operation"))]
 
 
-def _joined(declared: Resources, checkpointed: Resources) -> Resources:
-    """Put reservations and volumes into their place.
-
-    Raises:
-        InvalidInput: they cannot have been made of what is declared.
-    """
-    try:
-        return with_checkpointed(declared, checkpointed)
-    except ResourcesNotContained:
-        rule = f"[{checkpointed}] cannot be part of the agent's resources [{declared}]"
-        raise InvalidInput("checkpointed resources", rule) from None
-
-
-def _conflict(total: Resources, conversions: tuple[Conversion, ...], in_use: Resources) -> str:
+def _conflict(total: Resources, conversion: Conversion, in_use: Resources) -> str:
     """Say what forbids that these be the new totals, "" for nothing."""
     kept = checkpointed_part(total)
     held = checkpointed_part(in_use)
@@ -360,13 +344,13 @@ def _conflict(total: Resources, conversions: tuple[Conversion, ...], in_use: Res
     volumes = total.where(is_persistent_volume)
     copies = sum(entry.copies for entry in volumes)
     if copies != len(persistent_volumes(volumes)):
-        names = [one.volume_id for c in conversions for one in persistent_volumes(c.converted)]
+        names = [one.volume_id for one in persistent_volumes(conversion.after)]
         return f"volume {', '.join(names)}: another one of its role has this id"
     return ""
 
 
 def _unacknowledgeable(name: OperationName, text: str) -> OperationRecord:
-    return OperationRecord(name, AgentOperationState.DROPPED, text, None, None)
+    return OperationRecord(name, OperationState.DROPPED, text, None, None)
 
 
 __all__ = [

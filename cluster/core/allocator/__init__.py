@@ -38,12 +38,21 @@ from cluster.core.allocator.events import (
     WeightsUpdated,
     WhitelistUpdated,
 )
+from cluster.core.allocator.explanation import (
+    GENERAL,
+    Miss,
+    Obstacle,
+    RoleExplanation,
+    Standing,
+    Summary,
+)
 from cluster.core.allocator.options import AllocatorOptions, parse_min_allocatable
 from cluster.core.allocator.priority_sorter import PrioritySorter, priority_sorter
 from cluster.core.allocator.random_sorter import RandomSorter, random_sorter
 from cluster.core.allocator.sorter import ClusterTotals, Sorter, SorterFactory
 
 __all__ = [
+    "GENERAL",
     "AgentActivated",
     "AgentAdded",
     "AgentDeactivated",
@@ -68,6 +77,8 @@ __all__ = [
     "InverseAllocation",
     "InverseOfferAnswered",
     "InverseOfferWithdrawn",
+    "Miss",
+    "Obstacle",
     "OffersRevived",
     "OffersSuppressed",
     "PrioritySorter",
@@ -78,8 +89,11 @@ __all__ = [
     "ResourcesConverted",
     "ResourcesRecovered",
     "ResourcesRequested",
+    "RoleExplanation",
     "Sorter",
     "SorterFactory",
+    "Standing",
+    "Summary",
     "UnavailabilityChanged",
     "WeightsUpdated",
     "WhitelistUpdated",

@@ -5,6 +5,7 @@ is in rooms of their own, each of which imports only those after it:
 
 ====================  ============================================================================
 ``run``               the two stages: who is asked in which order, and what goes into an offer
+``explanation``       why somebody was offered what he was offered
 ``inverse``           maintenance: who is asked to give an agent up
 ``candidates``        what happened since the last run, and who must be asked because of it
 ``suitability``       who can take which agent at all
@@ -75,11 +76,12 @@ from cluster.core.allocator.events import (
     WeightsUpdated,
     WhitelistUpdated,
 )
+from cluster.core.allocator.explanation import Explainer, RoleExplanation, Summary
 from cluster.core.allocator.filters import RefusalFilters, refusal_s
 from cluster.core.allocator.inverse import InverseOffers
 from cluster.core.allocator.options import AllocatorOptions
 from cluster.core.allocator.quotas import consumption_of
-from cluster.core.allocator.run import Run
+from cluster.core.allocator.run import Offers, Run
 from cluster.core.allocator.suitability import Suitability
 from cluster.errors import InvariantBroken
 from cluster.model.ids import AgentId, FrameworkId
@@ -114,6 +116,12 @@ class Allocator(Protocol):
     def statistics(self) -> AllocatorStatistics:
         """What is counted for operators; may look at every role."""
 
+    def explain(self, framework_id: FrameworkId, role: str, now_s: float) -> RoleExplanation | None:
+        """Why a framework is offered what it is offered; None when it is not in that role."""
+
+    def overview(self, now_s: float) -> list[Summary]:
+        """How every framework stands in each of its roles."""
+
     def check_invariants(self) -> None:
         """Raise ``InvariantBroken`` when the books contradict themselves."""
 
@@ -137,6 +145,8 @@ class HierarchicalAllocator:
         self._awaited_agents: int | None = None
         """No run before so many agents are there; None when nothing is awaited."""
         self._agents_looked_at = 0
+        self._last_offers: Offers = {}
+        """Made by the last run that made any; for explanations."""
 
     # Facts --------------------------------------------------------------------------------------
 
@@ -189,7 +199,7 @@ class HierarchicalAllocator:
                 self._books.update_quotas(quotas)
                 self._candidates.release_withheld()
             case WeightsUpdated(weights):
-                self._books.roles.update_weights(weights)
+                self._books.update_weights(weights)
             case _:
                 assert_never(event)
 
@@ -482,6 +492,8 @@ class HierarchicalAllocator:
         allocations = run.decide(self._rng)
         self._candidates.finish_run(quotas.rooms())
         self._agents_looked_at += run.looked_at
+        if run.made:
+            self._last_offers = run.made
         for allocation in allocations:
             self._inverse.touch(allocation.agent_id)
         return allocations
@@ -496,6 +508,35 @@ class HierarchicalAllocator:
         return self._inverse.decide(self._books, now_s)
 
     # Answers ------------------------------------------------------------------------------------
+
+    def explain(self, framework_id: FrameworkId, role: str, now_s: float) -> RoleExplanation | None:
+        """Why a framework is offered what it is offered; None when it is not in that role.
+
+        Costs a look at every agent.
+        """
+        client = self._books.client(framework_id, role)
+        if client is None or client.framework is None:
+            return None
+        return self._explainer(now_s).explain(client)
+
+    def overview(self, now_s: float) -> list[Summary]:
+        """How every framework stands in each of its roles. Costs no look at agents."""
+        return self._explainer(now_s).overview()
+
+    def _explainer(self, now_s: float) -> Explainer:
+        takers: dict[AgentId, list[Client]] = {}
+        for client, agent in self._last_offers:
+            takers.setdefault(agent.agent_id, []).append(client)
+        return Explainer(
+            self._books,
+            self._filters,
+            self._suitability,
+            self._options,
+            weights=self._books.weights,
+            takers=takers,
+            is_recovering=self.is_recovering,
+            now_s=now_s,
+        )
 
     def inverse_status(self, agent_id: AgentId) -> Mapping[FrameworkId, InverseOfferStatus]:
         """What frameworks answered last about an agent under maintenance; else empty."""
@@ -514,8 +555,12 @@ class HierarchicalAllocator:
     @property
     def statistics(self) -> AllocatorStatistics:
         """What is counted for operators."""
-        shares = {role: float(self.role_share(role)) for role in sorted(self._books.frameworks_of)}
-        return AllocatorStatistics(dominant_shares=shares)
+        roles = sorted(self._books.clients_of)
+        return AllocatorStatistics(
+            filtered_offers=self._suitability.filtered_offers,
+            active_filters={role: self._filters.count_of_role(role) for role in roles},
+            dominant_shares={role: float(self.role_share(role)) for role in roles},
+        )
 
     def role_share(self, role: str) -> Fraction:
         """Exact dominant share of a role, without the roles below it; 0 when unknown."""

@@ -46,6 +46,8 @@ class Books:
         """How many clients want offers."""
         self.minimums = 0
         """How many clients have a ``min_allocatable`` of their own."""
+        self.weights: dict[str, float] = {}
+        """Role path to weight, as far as set."""
         self._constrained: dict[Client, None] = {}
         """Clients with offer constraints."""
         self._hostnames: frozenset[str] | None = None
@@ -309,6 +311,9 @@ class Books:
         Raises:
             InvariantBroken: it does not hold ``before``; nothing is changed then.
         """
+        if not before:
+            # It holds more out of nothing, and need not be known: see ``AgentAdded.used``.
+            client = self._ensure_client(client.framework_id, client.role)
         held = agent.booked.get(client, EMPTY)
         self._change_total(agent, lambda: agent.convert(client, before, after))
         converted = agent.booked.get(client, EMPTY)
@@ -327,6 +332,10 @@ class Books:
             ResourcesNotContained: ``before`` is not free; nothing is changed then.
         """
         self._change_total(agent, lambda: agent.convert_free(before, after))
+
+    def update_weights(self, weights: Mapping[str, float]) -> None:
+        self.roles.update_weights(weights)
+        self.weights.update(weights)
 
     def update_quotas(self, quotas: Quotas) -> None:
         self.quotas.update(quotas, self.agents.values())

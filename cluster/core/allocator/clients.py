@@ -88,6 +88,8 @@ class Client:
         min_allocatable: of which quantities its offers must hold one; None for the options' rule.
         capable_of: kind of agent to whether it can take such an agent at all.
         allowed_on: agent to what its offer constraints say; only asked where it has some.
+        offers_made: how many offers it got.
+        last_offer_s: when it got the last one.
     """
 
     __slots__ = (
@@ -97,7 +99,9 @@ class Client:
         "framework",
         "framework_id",
         "is_served",
+        "last_offer_s",
         "min_allocatable",
+        "offers_made",
         "role",
     )
 
@@ -110,6 +114,8 @@ class Client:
         self.min_allocatable: tuple[Quantities, ...] | None = None
         self.capable_of: dict[int, bool] = {}
         self.allowed_on: dict[AgentId, bool] | None = None
+        self.offers_made = 0
+        self.last_offer_s: float | None = None
 
     def describe(self, framework: Framework | None) -> None:
         """Take over what the framework says; earlier verdicts are forgotten."""

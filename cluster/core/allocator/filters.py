@@ -11,6 +11,7 @@ object, and the calendar has one entry for all that a client refused at once.
 Source: allocator.md §4.
 """
 
+from collections import Counter
 from collections.abc import Iterator
 from heapq import heapify, heappop, heappush
 from typing import Final
@@ -80,6 +81,7 @@ class RefusalFilters:
     def __init__(self) -> None:
         self._agents: dict[AgentId, Refusals] = {}
         self._count = 0
+        self._by_role: Counter[str] = Counter()
         self._calendar: list[_Plan] = []
         """A heap of plans; entries of a plan whose filter is gone or replaced mean nothing."""
         self._planned = 0
@@ -100,6 +102,7 @@ class RefusalFilters:
         if found is None:
             refusals[client] = self._refusal(resources, until_s)
             self._count += 1
+            self._by_role[client.role] += 1
         else:
             kept = [
                 old
@@ -107,7 +110,7 @@ class RefusalFilters:
                 if old.until_s > until_s or not resources.contains(old.resources)
             ]
             kept = kept[: FILTERS_PER_CLIENT_AND_AGENT_MAX - 1]
-            self._count += 1 + len(kept) - _length(found)
+            self._uncount(client, _length(found) - len(kept) - 1)
             newest = Refusal(resources, until_s, _chain(kept))
             refusals[client] = newest if kept else self._refusal(resources, until_s)
         self._plan(agent_id, client, until_s)
@@ -154,7 +157,8 @@ class RefusalFilters:
         for agent_id, refusals in self._agents.items():
             found = refusals.pop(client, None)
             if found is not None:
-                self._count -= 1 if found.older is None else _length(found)
+                gone = 1 if found.older is None else _length(found)
+                self._uncount(client, gone)
                 if not refusals:
                     emptied.append(agent_id)
         for agent_id in emptied:
@@ -163,9 +167,19 @@ class RefusalFilters:
 
     def clear_agent(self, agent_id: AgentId) -> None:
         """Forget every filter on an agent."""
-        for found in self._agents.pop(agent_id, {}).values():
-            self._count -= _length(found)
+        for client, found in self._agents.pop(agent_id, {}).items():
+            self._uncount(client, _length(found))
         self._tidy()
+
+    def _uncount(self, client: Client, gone: int) -> None:
+        self._count -= gone
+        self._by_role[client.role] -= gone
+        if not self._by_role[client.role]:
+            del self._by_role[client.role]
+
+    def count_of_role(self, role: str) -> int:
+        """How many filters the frameworks of a role have; ended ones until they are dropped."""
+        return self._by_role.get(role, 0)
 
     def __len__(self) -> int:
         return self._count
@@ -192,7 +206,7 @@ class RefusalFilters:
             ended = _length(found) - len(kept)
             if not ended:
                 return False
-        self._count -= ended
+        self._uncount(client, ended)
         left = _chain(kept)
         if left is not None:
             refusals[client] = left
@@ -250,12 +264,16 @@ class RefusalFilters:
             for agent_id in agent_ids
         }
         count = 0
+        by_role: Counter[str] = Counter()
         for agent_id, client, refusal in self:
             count += 1
+            by_role[client.role] += 1
             if (agent_id, client, refusal.until_s) not in planned:
                 raise InvariantBroken(f"agent {agent_id} has a filter that ends unnoticed")
         if count != self._count:
             raise InvariantBroken(f"{count} filters are counted as {self._count}")
+        if by_role.keys() != self._by_role.keys() or by_role != self._by_role:
+            raise InvariantBroken("the filters of roles are miscounted")
         if self._planned != sum(len(plan[3]) for plan in self._calendar):
             raise InvariantBroken("the calendar of filters is miscounted")
         if not all(self._agents.values()):

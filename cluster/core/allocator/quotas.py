@@ -175,11 +175,18 @@ class QuotaBook:
             room[name] = max(0, self.free.get(name, 0) - needed)
             if claim is not None:
                 room[name] += claim.get(name, 0)
+        for name, left in self.limits(role).items():
+            room[name] = min(room.get(name, left), left)
+        return room
+
+    def limits(self, role: str) -> Quantities:
+        """How much more of each name the limits of the role and those above it leave."""
+        left: dict[str, int] = {}
         for node in self._chain(role):
             for name, limit in node.limits.items():
-                left = max(0, limit - node.consumed.get(name, 0))
-                room[name] = min(room.get(name, left), left)
-        return room
+                rest = max(0, limit - node.consumed.get(name, 0))
+                left[name] = min(left.get(name, rest), rest)
+        return left
 
     def rooms(self) -> Room:
         """All bounds there are, by path and name; the surplus has the empty path."""

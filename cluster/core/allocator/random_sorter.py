@@ -44,6 +44,10 @@ class RandomSorter(TreeSorter):
         else:
             yield from self._shuffled(list(parent.active.values()))
 
+    @property
+    def is_drawn(self) -> bool:
+        return True
+
     def _changed(self, node: Node) -> None:
         """Nothing is remembered from one draw to the next."""
 

@@ -43,6 +43,9 @@ from cluster.model.values import Quantities
 
 _NOBODY: frozenset[Client] = frozenset()
 
+Offers = dict[tuple[Client, AgentBook], Resources]
+"""What of which agent goes to whom, in the order it was decided."""
+
 
 class Run:
     """The decisions of one run. Everything offered is booked at once.
@@ -74,7 +77,7 @@ class Run:
         self._asks_all = 2 * len(self._fresh) > books.served
         """Then picking out who is fresh costs more than asking the others once more."""
         self._shared_offered: dict[AgentId, Resources] = {}
-        self._made: dict[tuple[Client, AgentBook], Resources] = {}
+        self.made: Offers = {}
         self.looked_at = 0
 
     def decide(self, rng: random.Random) -> list[Allocation]:
@@ -93,7 +96,7 @@ class Run:
             self._visit(agent, is_first_stage=False)
         return [
             Allocation(client.framework_id, client.role, agent.agent_id, resources)
-            for (client, agent), resources in self._made.items()
+            for (client, agent), resources in self.made.items()
         ]
 
     def _agents_to_visit(self) -> list[AgentBook]:
@@ -274,8 +277,7 @@ class Run:
                 if claim is not None and not _holds_any(offer, claim):
                     continue
             if offer is not usable or client.min_allocatable is not None:
-                minimum = client.min_allocatable
-                if not is_worth(offer, self._min_allocatable if minimum is None else minimum):
+                if not self._suitability.is_enough(client, offer, self._min_allocatable):
                     continue
             if refusals:
                 refusal = refusals.get(client)
@@ -304,8 +306,11 @@ class Run:
     def _book(self, agent: AgentBook, client: Client, offer: Resources) -> None:
         self._books.book(agent, client, offer)
         key = (client, agent)
-        earlier = self._made.get(key)
-        self._made[key] = offer if earlier is None else earlier + offer
+        earlier = self.made.get(key)
+        self.made[key] = offer if earlier is None else earlier + offer
+        if earlier is None:
+            client.offers_made += 1
+            client.last_offer_s = self._now_s
         if offer.marks & Marks.SHARED:
             offered = self._shared_offered.get(agent.agent_id, EMPTY)
             self._shared_offered[agent.agent_id] = offered + offer.shared()
@@ -346,4 +351,4 @@ def _holds_any(resources: Resources, claim: Quantities) -> bool:
     return any(have.get(name, 0) for name in claim)
 
 
-__all__ = ["Run"]
+__all__ = ["Offers", "Run"]

@@ -48,6 +48,10 @@ class Sorter(Protocol):
         """All clients, active or not, in the order they were added."""
 
     @property
+    def is_drawn(self) -> bool:
+        """Whether each call of ``order`` draws lots, so that nobody has a place of his own."""
+
+    @property
     def has_clients(self) -> bool: ...
 
     @property

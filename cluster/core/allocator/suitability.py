@@ -14,7 +14,7 @@ from cluster.core.allocator.agents import (
     LACKS_MULTI_ROLE,
     AgentBook,
 )
-from cluster.core.allocator.clients import Client
+from cluster.core.allocator.clients import Client, Framework
 from cluster.core.allocator.options import AllocatorOptions
 from cluster.model.frameworks import FrameworkCapability
 from cluster.model.resources import Resources
@@ -40,10 +40,12 @@ def is_worth(resources: Resources, alternatives: tuple[Quantities, ...]) -> bool
 class Suitability:
     """Verdicts about clients and agents under one set of options."""
 
-    __slots__ = ("_filters_gpus",)
+    __slots__ = ("_filters_gpus", "filtered_offers")
 
     def __init__(self, options: AllocatorOptions) -> None:
         self._filters_gpus = options.filter_gpu_resources
+        self.filtered_offers = 0
+        """Offers not made because of what frameworks said once: constraints, smallest offers."""
 
     def is_capable(self, client: Client, agent: AgentBook) -> bool:
         """Whether the client may be offered anything of this agent at all."""
@@ -55,17 +57,25 @@ class Suitability:
         return verdict
 
     def _judge_kind(self, client: Client, kind: int) -> bool:
-        if client.framework is None:
-            return False
-        capabilities = client.framework.traits.capabilities
+        return client.framework is not None and not self._failed(client, client.framework, kind)
+
+    def failed_kind(self, client: Client, agent: AgentBook) -> int:
+        """Which trait of the agent the client cannot cope with, as a bit of its kind; 0: none."""
+        framework = client.framework
+        return 0 if framework is None else self._failed(client, framework, agent.kind)
+
+    def _failed(self, client: Client, framework: Framework, kind: int) -> int:
+        capabilities = framework.traits.capabilities
         if kind & HAS_GPUS and self._filters_gpus:
             if FrameworkCapability.GPU_RESOURCES not in capabilities:
-                return False
+                return HAS_GPUS
         if kind & IS_REMOTE and FrameworkCapability.REGION_AWARE not in capabilities:
-            return False
+            return IS_REMOTE
         if kind & LACKS_MULTI_ROLE and FrameworkCapability.MULTI_ROLE in capabilities:
-            return False
-        return not (kind & LACKS_HIERARCHICAL_ROLE and "/" in client.role)
+            return LACKS_MULTI_ROLE
+        if kind & LACKS_HIERARCHICAL_ROLE and "/" in client.role:
+            return LACKS_HIERARCHICAL_ROLE
+        return 0
 
     def _is_allowed(self, client: Client, agent: AgentBook) -> bool:
         """What the offer constraints say; asked once per client and agent."""
@@ -76,7 +86,22 @@ class Suitability:
             constraints = client.framework.traits.constraints
             verdict = constraints is None or constraints.allow(client.role, agent.traits.facts)
             client.allowed_on[agent.agent_id] = verdict
+        if not verdict:
+            self.filtered_offers += 1
         return verdict
+
+    def is_enough(
+        self, client: Client, offer: Resources, min_allocatable: tuple[Quantities, ...]
+    ) -> bool:
+        """Whether an offer is worth making to the client; others' ``min_allocatable`` is given."""
+        own = client.min_allocatable
+        if own is None:
+            return is_worth(offer, min_allocatable)
+        if is_worth(offer, own):
+            return True
+        if is_worth(offer, min_allocatable):
+            self.filtered_offers += 1
+        return False
 
 
 __all__ = ["Suitability", "is_worth"]

@@ -127,6 +127,10 @@ class TreeSorter(ABC):
         return iter(self._leaves)
 
     @property
+    def is_drawn(self) -> bool:
+        return False
+
+    @property
     def has_clients(self) -> bool:
         return bool(self._leaves)
 

@@ -17,7 +17,7 @@ from cluster.core.allocator.events import (
     AgentUpdated,
 )
 from cluster.core.master.agents import AgentRecord, RunningExecutor
-from cluster.core.master.changes import lose_operations
+from cluster.core.master.changes import checkpoint_order, knows_operations, lose_operations
 from cluster.core.master.effects import (
     CancelTimer,
     Link,
@@ -266,6 +266,7 @@ class Admission:
         record.spec = replace(
             report.spec, payload=info, total=report.spec.total + record.told_later
         )
+        state.operations.believe(record.agent_id)
         record.resource_version = report.spec.resource_version
         ended = self._learn_frameworks(report)
         missing = self._compare_tasks(record, report)
@@ -427,6 +428,8 @@ class Admission:
                         record.peer, framework.framework_id, framework.spec, framework.peer
                     )
                 )
+        if not knows_operations(record):
+            state.emit(checkpoint_order(record))
         for (framework_id, task_id), policy in record.pending_kills.items():
             state.emit(SendKillTask(record.peer, framework_id, task_id, policy))
         entry = state.registry.admitted(record.agent_id)

@@ -203,7 +203,7 @@ class Changes:
         """Tell the agent, after the books were changed."""
         state = self._state
         if not knows_operations(agent):
-            return state.emit(SendCheckpointResources(agent.peer, agent.total.where(_is_kept)))
+            return state.emit(checkpoint_order(agent))
         record = OperationRecord(
             self._name(),
             agent.agent_id,
@@ -342,19 +342,33 @@ class Changes:
 
     def _end(self, agent: AgentRecord, record: OperationRecord, status: OperationStatus) -> None:
         if record.is_speculative:
-            if status.state is not OperationState.FINISHED:
+            if status.state is not OperationState.FINISHED and record.is_counted_on:
                 self._take_back(agent, record)
             return
         held, record.held = record.held, EMPTY
-        if record.framework_id is None or record.role is None:
-            return
+        if not held:
+            return  # nothing is booked for it; the agent tells what it has by updates
+        assert record.framework_id is not None
+        assert record.role is not None
         left = held
         if status.state is OperationState.FINISHED:
-            left = status.converted.unallocated()
+            left = self._made_of(agent, held, status.converted.unallocated())
             self._state.convert_held(
                 record.framework_id, record.role, agent, Conversion(held, left)
             )
         self._state.release(record.framework_id, record.role, agent.agent_id, left)
+
+    def _made_of(self, agent: AgentRecord, held: Resources, converted: Resources) -> Resources:
+        """What a provider says to have made of its disk, unless that cannot be true."""
+        providers = {entry.identity.provider_id for entry in held}
+        for entry in converted:
+            if entry.name != "disk" or entry.identity.provider_id not in providers:
+                self._state.warn(
+                    "operation status",
+                    f"agent {agent.agent_id} makes [{converted}] of [{held}]: not believed",
+                )
+                return held
+        return converted
 
     def _take_back(self, agent: AgentRecord, record: OperationRecord) -> None:
         """The agent did not follow: what it has is what it had before.
@@ -446,6 +460,7 @@ class Changes:
             operation_id=report.operation_id,
         )
         record.held = EMPTY
+        record.is_counted_on = False
         record.story.add(state.now_s, "reported by its agent", "new -> PENDING")
         state.operations.add(record)
         self._record(agent, record, report.status)
@@ -621,10 +636,16 @@ def knows_operations(agent: AgentRecord) -> bool:
     return AgentCapability.RESOURCE_PROVIDER in agent.spec.capabilities
 
 
+def checkpoint_order(agent: AgentRecord) -> SendCheckpointResources:
+    """What an agent that knows no operations shall have."""
+    return SendCheckpointResources(agent.peer, agent.total.where(_is_kept))
+
+
 __all__ = [
     "ORPHAN_ADOPTION_WAIT_S",
     "Changes",
     "asker_of",
+    "checkpoint_order",
     "knows_operations",
     "lose_operations",
     "operator_asker",

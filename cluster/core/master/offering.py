@@ -26,6 +26,9 @@ from cluster.model.ids import FrameworkId
 from cluster.model.offers import Offer
 from cluster.model.values import Quantities
 
+FULL_AGENT_REFUSE_S = 5.0
+"""How long an agent with as many executors as it may have is kept from who would be offered it."""
+
 
 class Offering:
     """Allocation runs and the calls about offers, acting on the shared books."""
@@ -69,6 +72,17 @@ class Offering:
         agent = state.agents.get(allocation.agent_id)
         if framework is None or not framework.is_active or agent is None or not agent.is_connected:
             state.release(allocation.framework_id, allocation.role, allocation.agent_id, resources)
+            return None
+        executors_max = state.options.executors_per_agent_max
+        if executors_max is not None and len(agent.executors) >= executors_max:
+            # With a refusal of the usual length: at once it would be decided again.
+            state.release(
+                allocation.framework_id,
+                allocation.role,
+                allocation.agent_id,
+                resources,
+                FULL_AGENT_REFUSE_S,
+            )
             return None
         offer = Offer(
             state.name_offer(),
@@ -161,4 +175,4 @@ class Offering:
         return not strange
 
 
-__all__ = ["Offering"]
+__all__ = ["FULL_AGENT_REFUSE_S", "Offering"]

@@ -43,7 +43,7 @@ class OfferBook:
         """When an outstanding offer was made."""
         return self._made_s[offer.offer_id]
 
-    def add(self, offer: Offer, now_s: float) -> None:
+    def add(self, offer: Offer, now_s: float = 0.0) -> None:
         self._offers[offer.offer_id] = offer
         self._made_s[offer.offer_id] = now_s
         self._by_framework.setdefault(offer.framework_id, {})[offer.offer_id] = None

@@ -83,6 +83,7 @@ class OperationRecord:
         framework_id: None for an operator's.
         role: what its resources are allocated to; None for an operator's.
         held: resources that stay allocated to the framework until the operation ends.
+        is_counted_on: the books hold its result already, although the agent has not answered.
         status: the latest word about it.
     """
 
@@ -91,6 +92,7 @@ class OperationRecord:
         "change",
         "framework_id",
         "held",
+        "is_counted_on",
         "operation_id",
         "role",
         "state",
@@ -121,6 +123,7 @@ class OperationRecord:
         )
         # What an operator changes belongs to nobody while the change is under way.
         self.held = EMPTY if self.is_speculative or framework_id is None else taken(change)
+        self.is_counted_on = self.is_speculative
         self.story = Story()
 
     @property
@@ -195,6 +198,11 @@ class OperationBook:
         self._by_owner.setdefault(record.framework_id, {})[record.uuid] = None
         if record.framework_id is not None and record.operation_id is not None:
             self._by_name[record.framework_id, record.operation_id] = record.uuid
+
+    def believe(self, agent_id: AgentId) -> None:
+        """The agent has said what it has: whatever it has not answered yet is in there or not."""
+        for record in self.of_agent(agent_id):
+            record.is_counted_on = False
 
     def complete(self, record: OperationRecord) -> None:
         """Nothing more is to be said about it: move it to the history."""

@@ -324,9 +324,9 @@ class Registry:
     def of(cls, value: registry_pb2.Registry) -> "Registry":
         """Take over a value, as read from storage; legacy quotas become guarantee and limit."""
         registry = cls()
-        for slave in value.slaves.slaves:
-            agent_id = AgentId(slave.info.id.value)
-            entry = AdmittedAgent(slave.info, _read_drain(slave), slave.deactivated)
+        for known in value.slaves.slaves:
+            agent_id = AgentId(known.info.id.value)
+            entry = AdmittedAgent(known.info, _read_drain(known), known.deactivated)
             registry._admitted.put(agent_id, entry)
         for lost in value.unreachable.slaves:
             agent_id = AgentId(lost.id.value)

@@ -53,6 +53,8 @@ class MasterOptions:
             missing; beyond it the master ends.
         seed_weights: weights of roles, used when the registry has none.
         domain: where this master stands; None admits no agent that has a domain.
+        executors_per_agent_max: an agent with so many custom executors is not offered; None for
+            any number.
     """
 
     offer_timeout_s: float | None = None
@@ -62,6 +64,7 @@ class MasterOptions:
     completed_frameworks_max: int = 50
     completed_tasks_per_framework_max: int = 1000
     unreachable_tasks_per_framework_max: int = 1000
+    executors_per_agent_max: int | None = None
     removal_interval_s: float = 0.0
     recovery_removal_limit: float = 1.0
     allocator_recovery_timeout_s: float = 600.0

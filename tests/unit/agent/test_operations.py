@@ -11,24 +11,36 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from cluster.core.agent import operations as ops
 from cluster.core.agent.operations import AgentOperations
 from cluster.errors import InvalidInput
-from cluster.model import conversions as conv
 from cluster.model.agent_operations import (
-    AgentOperationState,
     OperationArrived,
     OperationName,
     OperationsReconciled,
 )
-from cluster.model.conversions import PersistentVolume
+from cluster.model.conversions import PersistentVolume, own_conversion
+from cluster.model.operations import (
+    Create,
+    Destroy,
+    Grow,
+    OperationState,
+    Reserve,
+    Shrink,
+    Unreserve,
+)
 from cluster.model.resources import EMPTY, Resources
 from tests.unit.model.test_conversions import ADS, bundle, scalar, volume
 
+
+def made(kind, *arguments):
+    return own_conversion(kind(*arguments))
+
+
 DECLARED = Resources.parse("cpus:4;disk:1000")
 RESERVED = bundle(scalar("cpus", 1, ADS), scalar("disk", 300, ADS))
-RESERVE = conv.reserve(RESERVED, EMPTY)
-UNRESERVE = conv.unreserve(RESERVED)
-CREATE = conv.create_volumes(bundle(volume(100)))
-DESTROY = conv.destroy_volumes(bundle(volume(100)))
-GROW = conv.grow_volume(volume(100), scalar("disk", 50, ADS))
+RESERVE = made(Reserve, RESERVED, EMPTY)
+UNRESERVE = made(Unreserve, RESERVED)
+CREATE = made(Create, bundle(volume(100)))
+DESTROY = made(Destroy, bundle(volume(100)))
+GROW = made(Grow, bundle(volume(100)), bundle(scalar("disk", 50, ADS)))
 V = PersistentVolume("ads", "v", None)
 
 
@@ -36,9 +48,9 @@ def uuid(number):
     return bytes([number]) * 16
 
 
-def arrived(number, conversions, *, error="", is_current=True, in_use=EMPTY, operation_id=None):
+def arrived(number, conversion, *, error="", is_current=True, in_use=EMPTY, operation_id=None):
     name = OperationName(uuid(number), operation_id, None)
-    return OperationArrived(name, conversions, error, is_current, in_use, f"payload {number}")
+    return OperationArrived(name, conversion, error, is_current, in_use, f"payload {number}")
 
 
 def new(*events, checkpointed=EMPTY, is_connected=True):
@@ -74,9 +86,9 @@ def test_nothing_is_told_before_it_is_durable():
     assert isinstance(order, ops.Checkpoint)
     assert order.state.resources == RESERVED
     assert [record.name.uuid for record in order.state.operations] == [uuid(1)]
-    assert core.total == conv.convert(DECLARED, RESERVE)
+    assert core.total == RESERVE.of(DECLARED)
     sent, _ = feed(core, order.then)
-    assert sent.record.state is AgentOperationState.FINISHED
+    assert sent.record.state is OperationState.FINISHED
     assert sent.record.status_uuid == uuid(100)
     assert sent.record.payload == "payload 1"
 
@@ -86,19 +98,19 @@ def test_volumes_are_made_and_deleted_with_the_checkpoint():
     _, reserved = carry_out(core, arrived(1, RESERVE))
     _, created = carry_out(core, arrived(2, CREATE))
     _, grown = carry_out(core, arrived(3, GROW))
-    shrunk = carry_out(core, arrived(4, conv.shrink_volume(volume(150), 50_000)))[1]
+    shrunk = carry_out(core, arrived(4, made(Shrink, bundle(volume(150)), 50_000)))[1]
     _, destroyed = carry_out(core, arrived(5, DESTROY))
-    made = [
+    changes = [
         (state.created, state.removed) for state in (reserved, created, grown, shrunk, destroyed)
     ]
-    assert made == [((), ()), ((V,), ()), ((), ()), ((), ()), ((), (V,))]
+    assert changes == [((), ()), ((V,), ()), ((), ()), ((), ()), ((), (V,))]
     assert carry_out(core, arrived(6, UNRESERVE))[1].resources == EMPTY
     assert core.total == DECLARED
 
 
 FAILURES = [
     ("out of date", arrived(2, RESERVE, is_current=False), "DROPPED", "changed since"),
-    ("broken", arrived(2, (), error="create.volumes[0]: no"), "FAILED", "create.volumes[0]: no"),
+    ("broken", arrived(2, None, error="create.volumes[0]: no"), "FAILED", "create.volumes[0]: no"),
     ("not there", arrived(2, UNRESERVE), "FAILED", "do not contain"),
     (
         "volume in use",
@@ -109,7 +121,7 @@ FAILURES = [
     ("grown in use", arrived(2, GROW, in_use=bundle(volume(100))), "FAILED", "hold"),
     (
         "same id",
-        arrived(2, conv.create_volumes(bundle(volume(20)))),
+        arrived(2, made(Create, bundle(volume(20)))),
         "FAILED",
         "another one of its role has this id",
     ),
@@ -120,12 +132,12 @@ FAILURES = [
     ("event", "state", "text"), [case[1:] for case in FAILURES], ids=[case[0] for case in FAILURES]
 )
 def test_what_cannot_be_done_changes_nothing(event, state, text):
-    made = bundle(scalar("disk", 200, ADS), volume(100))
-    core = new(checkpointed=made)
+    kept_before = bundle(scalar("disk", 200, ADS), volume(100))
+    core = new(checkpointed=kept_before)
     record, kept = carry_out(core, event)
     assert record.state.name == state
     assert text in record.text
-    assert kept.resources == core.checkpointed == made
+    assert kept.resources == core.checkpointed == kept_before
     assert (kept.created, kept.removed) == ((), ())
 
 
@@ -134,7 +146,7 @@ def test_other_things_in_use_do_not_stand_in_the_way():
     # More cpus than there are: generated executors take theirs on top.
     in_use = Resources.parse("cpus:9") + bundle(scalar("disk", 50, ADS))
     record, _ = carry_out(core, arrived(1, DESTROY, in_use=in_use))
-    assert record.state is AgentOperationState.FINISHED
+    assert record.state is OperationState.FINISHED
 
 
 def test_told_again_and_again_until_acknowledged():
@@ -182,7 +194,7 @@ def test_unknown_operations_are_told_to_be_dropped():
     core = new(arrived(1, RESERVE))
     names = (OperationName(uuid(1), None, None), OperationName(uuid(2), "mine", "fw"))
     (answer,) = feed(core, OperationsReconciled(names))
-    assert answer.record.state is AgentOperationState.DROPPED
+    assert answer.record.state is OperationState.DROPPED
     assert answer.record.name == names[1]
     assert answer.record.status_uuid is None
     assert len(core.unacknowledged) == 1
@@ -192,7 +204,7 @@ def test_memory_is_bounded(monkeypatch):
     monkeypatch.setattr(ops, "UNACKNOWLEDGED_MAX", 2)
     core = new(arrived(1, RESERVE), arrived(2, UNRESERVE))
     (answer,) = feed(core, arrived(3, RESERVE))
-    assert answer.record.state is AgentOperationState.DROPPED
+    assert answer.record.state is OperationState.DROPPED
     assert answer.record.status_uuid is None
     assert core.total == DECLARED
 
@@ -205,14 +217,14 @@ def test_a_legacy_master_tells_everything_at_once():
     (ignored,) = feed(core, ops.ResourcesReplaced(EMPTY, bundle(volume(100))))
     assert "in use" in ignored.why
     (ignored,) = feed(core, ops.ResourcesReplaced(bundle(volume(5000)), EMPTY))
-    assert "cannot be part" in ignored.why
+    assert "cannot be made" in ignored.why
     (order,) = feed(core, ops.ResourcesReplaced(EMPTY, EMPTY))
     assert order.state.removed == (V,)
     assert core.total == DECLARED
 
 
 def test_remembered_resources_must_fit():
-    with pytest.raises(InvalidInput, match="cannot be part of the agent's resources"):
+    with pytest.raises(InvalidInput, match="cannot be made of what the agent declares"):
         new(checkpointed=bundle(scalar("cpus", 5, ADS)))
 
 

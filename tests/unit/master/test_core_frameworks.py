@@ -1,5 +1,7 @@
 """What the allocator is told of frameworks: roles, silenced roles, wishes for offers."""
 
+from typing import get_args
+
 from cluster.core.allocator.events import (
     FrameworkActivated,
     FrameworkAdded,
@@ -7,19 +9,33 @@ from cluster.core.allocator.events import (
     FrameworkRemoved,
     FrameworkTraits,
     FrameworkUpdated,
+    ResourcesRecovered,
 )
+from cluster.core.master.agents import RunningExecutor
 from cluster.core.master.effects import (
     SendFrameworkError,
     SendRescind,
     SendUpdateFramework,
     StartTimer,
 )
-from cluster.core.master.events import FailoverTimedOut, PeerLost
-from cluster.model.calls import Teardown, UpdateFramework, UpdateRefused
+from cluster.core.master.events import AllocationIntervalElapsed, FailoverTimedOut, PeerLost
+from cluster.core.master.offering import FULL_AGENT_REFUSE_S
+from cluster.core.master.tallies import CALL_NAMES
+from cluster.model.calls import (
+    Call,
+    Deactivate,
+    Decline,
+    Teardown,
+    UnsupportedCall,
+    UpdateFramework,
+    UpdateRefused,
+)
 from cluster.model.constraints import OfferConstraints
 from cluster.model.frameworks import FrameworkCapability
-from cluster.model.ids import FrameworkId
+from cluster.model.ids import AgentId, ExecutorId, FrameworkId
 from cluster.model.peers import PeerId
+from cluster.model.resources import Resources
+from cluster.model.tasks import ExecutorSpec
 from tests.unit.master.core_harness import SCHEDULER, Harness, framework_spec
 
 MULTI = frozenset({FrameworkCapability.MULTI_ROLE})
@@ -148,3 +164,30 @@ def test_completed_frameworks_are_remembered_up_to_the_limit_and_may_come_back_b
     assert "has been removed" in world.of(SendFrameworkError)[-1].message
     world.subscribe(framework_spec(ID))
     assert world.state.frameworks.get(ID) is not None
+
+
+def test_every_call_has_a_name_to_be_counted_by():
+    counted = {kind for kind in get_args(Call) if kind not in (UnsupportedCall, Deactivate)}
+    assert set(CALL_NAMES) == counted
+
+
+def test_an_agent_with_as_many_executors_as_it_may_have_is_not_offered():
+    world = Harness(executors_per_agent_max=1)
+    world.subscribe()
+    world.register()
+    world.write()
+    agent = world.state.agents.get(AgentId("m-S0"))
+    (offer,) = world.allocate()
+    world.call(Decline((offer.offer_id,), 0.0))
+    executor = ExecutorSpec(ExecutorId("e"), None, Resources.parse(""), None, "e")
+    agent.executors[ID, ExecutorId("e")] = RunningExecutor(executor, "*")
+    world.now_s += 2.0
+    world.feed(AllocationIntervalElapsed())
+    world.told()
+    assert world.allocate() == []
+    (back,) = world.told(ResourcesRecovered)
+    assert (back.resources, back.refuse_s) == (offer.resources, FULL_AGENT_REFUSE_S)
+    del agent.executors[ID, ExecutorId("e")]
+    world.now_s += FULL_AGENT_REFUSE_S
+    world.feed(AllocationIntervalElapsed())
+    assert len(world.allocate()) == 1

@@ -93,8 +93,8 @@ def refusal(effects, reason=UpdateReason.TASK_INVALID):
             task_spec(executor=executor("running-e", payload="other")),
             "executor: executor 'running-e' runs on agent m-S0 with another description",
         ),
-        (task_spec(text="cpus:9"), "resources: task and executor need [cpus:9] is more than"),
-        (task_spec(text="cpus:2.5", executor=executor()), "need [cpus:3;mem:64] is more than"),
+        (task_spec(text="cpus:9"), "resources of task and executor: [cpus:9] is more than"),
+        (task_spec(text="cpus:2.5", executor=executor()), "executor: [cpus:3;mem:64] is more than"),
     ],
 )
 def test_rules_that_need_the_books(task, words):
@@ -234,7 +234,7 @@ def test_a_group_runs_under_one_executor():
         (task_spec("b"), {"by": executor("running-e", payload="x")}, "another description"),
         (task_spec("b"), {"by": executor(framework_id="f")}, "executor.framework_id"),
         (task_spec("b"), {"by": executor(role="x")}, "executor.resources: must be allocated"),
-        (task_spec("b", text="cpus:2"), {}, "task group and its executor need [cpus:3.5;mem:128]"),
+        (task_spec("b", text="cpus:2"), {}, "task group and its executor: [cpus:3.5;mem:128]"),
         (task_spec("b", shares_cgroups=False), {}, "share_cgroups: must be the same for all"),
     ],
 )

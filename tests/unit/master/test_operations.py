@@ -211,6 +211,39 @@ def test_what_a_provider_made_is_booked_when_it_says_so(state, converted, left):
     assert sum((o.resources for o in cluster.offers()), start=Resources()) == cluster.total
 
 
+@pytest.mark.parametrize(
+    "made", [Resources.parse("cpus:9"), provided(provider="another"), Resources.parse("disk:9")]
+)
+def test_a_provider_cannot_make_of_its_disk_what_it_does_not_have(made):
+    disk = provided(profile="x")
+    cluster = Cluster(agent={"total": Resources.parse("cpus:4") + disk})
+    uuid = ordered(cluster, CreateDisk(disk, DiskSourceType.MOUNT))
+    [warning] = of(cluster.harness.feed(news(uuid, converted=made)), Warn)
+    assert "not believed" in warning.text
+    assert cluster.total == Resources.parse("cpus:4") + disk
+
+
+def test_what_an_agent_has_when_it_returns_is_not_taken_back():
+    cluster = Cluster("cpus:4")
+    first = ordered(cluster)
+    second = ordered(cluster)
+    cluster.harness.feed(news(first))
+    # It comes back without the second reservation, of which it has never heard.
+    total = Resources.parse("cpus:3") + reserved("cpus:1")
+    cluster.harness.reregister(total=total)
+    assert cluster.total == total
+    cluster.harness.feed(news(second, "DROPPED"))
+    assert cluster.total == total
+
+
+def test_what_failed_before_a_master_heard_of_it_is_not_taken_back():
+    cluster = Cluster("cpus:4", agent={"total": Resources.parse("cpus:3") + reserved("cpus:1")})
+    total = cluster.total
+    told(cluster, operations=(report(b"u"),))
+    cluster.harness.feed(news(b"u", "FAILED"))
+    assert cluster.total == total
+
+
 def test_the_first_end_counts():
     disk = provided(profile="x")
     cluster = Cluster(agent={"total": Resources.parse("cpus:4") + disk})

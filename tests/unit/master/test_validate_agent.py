@@ -5,7 +5,9 @@ import pytest
 from cluster.validation.agent import registration_error, reregistration_error, version_error
 from cluster.wire.pb import mesos_pb2 as mesos
 from cluster.wire.pb import messages_pb2 as internal
+from cluster.wire.resources import resources_to_pb
 from tests.sim.master_world import framework_info, resources
+from tests.unit.master.operation_values import reserved
 
 
 def registration(**fields):
@@ -62,6 +64,14 @@ def test_right_messages():
         (lambda m: m.slave.resources.add(name="mem", type=2).set.item.append("x"), "mem: must be"),
         (lambda m: m.checkpointed_resources.append(BAD_RESOURCE), "checkpointed_resources[0]"),
         (lambda m: m.checkpointed_resources.extend(resources("cpus:1")), "checkpoint=true"),
+        (
+            lambda m: m.checkpointed_resources.extend(
+                resources_to_pb(reserved("cpus:2"), refined=True)
+            ),
+            "checkpointed_resources: [cpus(reservations: [(DYNAMIC,a)]):2] cannot be made of",
+        ),
+        (lambda m: m.slave.resources[0].revocable.SetInParent(), "must be neither revocable nor"),
+        (lambda m: setattr(m.slave.resources[0].provider_id, "value", "p"), "told by updates"),
         (
             lambda m: m.slave.domain.fault_domain.region.MergeFrom(
                 mesos.DomainInfo.FaultDomain.RegionInfo(name="r")

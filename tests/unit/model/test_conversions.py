@@ -8,6 +8,16 @@ from hypothesis import strategies as st
 
 from cluster.errors import InvalidInput
 from cluster.model import conversions as conv
+from cluster.model.operations import (
+    Create,
+    CreateDisk,
+    Destroy,
+    Grow,
+    Reserve,
+    Shrink,
+    Unreserve,
+    with_checkpointed,
+)
 from cluster.model.resources import (
     Disk,
     DiskSource,
@@ -42,6 +52,10 @@ def volume(amount, name="v", *, reservations=ADS, source=None, is_shared=False, 
     return scalar("disk", amount, reservations, disk, is_shared=is_shared)
 
 
+def own(kind, *arguments):
+    return conv.own_conversion(kind(*arguments))
+
+
 def bundle(*entries):
     return Resources(entries)
 
@@ -59,19 +73,20 @@ CASES = [
     (
         "reserve",
         FREE,
-        conv.reserve(RESERVED, bundle()),
+        own(Reserve, RESERVED, bundle()),
         bundle(scalar("cpus", 3), scalar("disk", 700), *RESERVED),
     ),
     (
         "refine a reservation",
         bundle(scalar("cpus", 2, ADS)),
-        conv.reserve(bundle(scalar("cpus", 1, REFINED)), bundle()),
+        own(Reserve, bundle(scalar("cpus", 1, REFINED)), bundle()),
         bundle(scalar("cpus", 1, ADS), scalar("cpus", 1, REFINED)),
     ),
     (
         "reserve anew",
         bundle(scalar("cpus", 2, ADS)),
-        conv.reserve(
+        own(
+            Reserve,
             bundle(scalar("cpus", 2, (Reservation("ops", ReservationType.DYNAMIC),))),
             bundle(scalar("cpus", 2, ADS)),
         ),
@@ -80,92 +95,97 @@ CASES = [
     (
         "unreserve",
         RESERVED,
-        conv.unreserve(RESERVED),
+        own(Unreserve, RESERVED),
         bundle(scalar("cpus", 1), scalar("disk", 300)),
     ),
     (
         "unreserve a refinement",
         bundle(scalar("cpus", 1, REFINED)),
-        conv.unreserve(bundle(scalar("cpus", 1, REFINED))),
+        own(Unreserve, bundle(scalar("cpus", 1, REFINED))),
         bundle(scalar("cpus", 1, ADS)),
     ),
     (
         "create",
         RESERVED,
-        conv.create_volumes(bundle(volume(100))),
+        own(Create, bundle(volume(100))),
         bundle(scalar("cpus", 1, ADS), scalar("disk", 200, ADS), volume(100)),
     ),
     (
         "create on a disk of its own",
         bundle(scalar("disk", 300, ADS, Disk(source=PATH))),
-        conv.create_volumes(bundle(volume(100, source=PATH))),
+        own(Create, bundle(volume(100, source=PATH))),
         bundle(scalar("disk", 200, ADS, Disk(source=PATH)), volume(100, source=PATH)),
     ),
     (
         "create shared",
         RESERVED,
-        conv.create_volumes(bundle(volume(100, is_shared=True))),
+        own(Create, bundle(volume(100, is_shared=True))),
         bundle(scalar("cpus", 1, ADS), scalar("disk", 200, ADS), volume(100, is_shared=True)),
     ),
     (
         "destroy",
         bundle(scalar("disk", 200, ADS), volume(100)),
-        conv.destroy_volumes(bundle(volume(100))),
+        own(Destroy, bundle(volume(100))),
         bundle(scalar("disk", 300, ADS)),
     ),
     (
         "destroy on a mounted disk",
         bundle(volume(300, source=MOUNT)),
-        conv.destroy_volumes(bundle(volume(300, source=MOUNT))),
+        own(Destroy, bundle(volume(300, source=MOUNT))),
         bundle(scalar("disk", 300, ADS, Disk(source=MOUNT))),
     ),
     (
         "grow",
         bundle(scalar("disk", 200, ADS), volume(100)),
-        conv.grow_volume(volume(100), scalar("disk", 50, ADS)),
+        own(Grow, bundle(volume(100)), bundle(scalar("disk", 50, ADS))),
         bundle(scalar("disk", 150, ADS), volume(150)),
     ),
     (
         "shrink",
         bundle(scalar("disk", 200, ADS), volume(100)),
-        conv.shrink_volume(volume(100), 40_000),
+        own(Shrink, bundle(volume(100)), 40_000),
         bundle(scalar("disk", 240, ADS), volume(60)),
     ),
 ]
 
 
 @pytest.mark.parametrize(
-    ("given", "conversions", "want"), [c[1:] for c in CASES], ids=[c[0] for c in CASES]
+    ("given", "conversion", "want"), [c[1:] for c in CASES], ids=[c[0] for c in CASES]
 )
-def test_conversions(given, conversions, want):
-    assert conv.convert(given, conversions) == want
-    assert conv.convert(given, conversions).quantities() == given.quantities()
+def test_conversions(given, conversion, want):
+    assert conversion.of_total(given) == want
+    assert conversion.of_total(given).quantities() == given.quantities()
 
 
 REFUSALS = [
-    ("reserve.resources[0]", lambda: conv.reserve(bundle(scalar("cpus", 1)), bundle())),
-    ("reserve.resources[0]", lambda: conv.reserve(bundle(scalar("cpus", 1, STATIC)), bundle())),
-    ("unreserve.resources[0]", lambda: conv.unreserve(bundle(scalar("cpus", 1, STATIC)))),
-    ("unreserve.resources[0]", lambda: conv.unreserve(bundle(volume(1)))),
-    ("create.volumes[0]", lambda: conv.create_volumes(bundle(scalar("disk", 1, ADS)))),
-    ("destroy.volumes[0]", lambda: conv.destroy_volumes(bundle(scalar("disk", 1, ADS)))),
+    (
+        "operation_info.type",
+        lambda: own(CreateDisk, bundle(scalar("disk", 1)), DiskSourceType.MOUNT),
+    ),
+    ("grow_volume.volume", lambda: own(Grow, bundle(), bundle(scalar("disk", 1, ADS)))),
+    ("reserve.resources[0]", lambda: own(Reserve, bundle(scalar("cpus", 1)), bundle())),
+    ("reserve.resources[0]", lambda: own(Reserve, bundle(scalar("cpus", 1, STATIC)), bundle())),
+    ("unreserve.resources[0]", lambda: own(Unreserve, bundle(scalar("cpus", 1, STATIC)))),
+    ("unreserve.resources[0]", lambda: own(Unreserve, bundle(volume(1)))),
+    ("create.volumes[0]", lambda: own(Create, bundle(scalar("disk", 1, ADS)))),
+    ("destroy.volumes[0]", lambda: own(Destroy, bundle(scalar("disk", 1, ADS)))),
     (
         "grow_volume.volume",
-        lambda: conv.grow_volume(scalar("disk", 1, ADS), scalar("disk", 1, ADS)),
+        lambda: own(Grow, bundle(scalar("disk", 1, ADS)), bundle(scalar("disk", 1, ADS))),
     ),
     (
         "grow_volume.volume",
-        lambda: conv.grow_volume(volume(1, is_shared=True), scalar("disk", 1, ADS)),
+        lambda: own(Grow, bundle(volume(1, is_shared=True)), bundle(scalar("disk", 1, ADS))),
     ),
     (
         "grow_volume.volume",
-        lambda: conv.grow_volume(volume(1, source=MOUNT), scalar("disk", 1, ADS)),
+        lambda: own(Grow, bundle(volume(1, source=MOUNT)), bundle(scalar("disk", 1, ADS))),
     ),
-    ("grow_volume.addition", lambda: conv.grow_volume(volume(1), scalar("cpus", 1, ADS))),
-    ("grow_volume.addition", lambda: conv.grow_volume(volume(1), scalar("disk", 1))),
-    ("grow_volume.addition", lambda: conv.grow_volume(volume(1), scalar("disk", 0, ADS))),
-    ("shrink_volume.subtract", lambda: conv.shrink_volume(volume(1), 1000)),
-    ("shrink_volume.subtract", lambda: conv.shrink_volume(volume(1), 0)),
+    ("grow_volume.addition", lambda: own(Grow, bundle(volume(1)), bundle(scalar("cpus", 1, ADS)))),
+    ("grow_volume.addition", lambda: own(Grow, bundle(volume(1)), bundle(scalar("disk", 1)))),
+    ("grow_volume.addition", lambda: own(Grow, bundle(volume(1)), bundle(scalar("disk", 0, ADS)))),
+    ("shrink_volume.subtract", lambda: own(Shrink, bundle(volume(1)), 1000)),
+    ("shrink_volume.subtract", lambda: own(Shrink, bundle(volume(1)), 0)),
 ]
 
 
@@ -178,7 +198,7 @@ def test_what_cannot_be_is_refused_with_its_field(field, ask):
 
 def test_all_or_nothing():
     with pytest.raises(ResourcesNotContained):
-        conv.convert(FREE, conv.reserve(bundle(scalar("cpus", 5, ADS)), bundle()))
+        own(Reserve, bundle(scalar("cpus", 5, ADS)), bundle()).of_total(FREE)
 
 
 def test_what_is_checkpointed():
@@ -210,11 +230,11 @@ def test_what_is_remembered_finds_its_place_again(made):
         scalar("disk", 20, (), Disk(source=PATH)),
         scalar("disk", 9, (), Disk(source=MOUNT)),
     )
-    total = conv.with_checkpointed(declared, bundle(*made))
+    total = with_checkpointed(declared, bundle(*made))
     assert conv.checkpointed_part(total) == bundle(*made)
     assert total.quantities() == declared.quantities()
-    with pytest.raises(ResourcesNotContained):
-        conv.with_checkpointed(bundle(scalar("cpus", 0.5)), bundle(*made))
+    with pytest.raises(InvalidInput, match="checkpointed_resources"):
+        with_checkpointed(bundle(scalar("cpus", 0.5)), bundle(*made))
 
 
 def test_copies_of_shared_volumes_are_not_counted():
@@ -238,26 +258,26 @@ def test_any_story_keeps_what_there_is_and_can_be_remembered(story):
     declared = FREE
     total = declared
     steps = {
-        "reserve": lambda: conv.reserve(bundle(scalar("disk", 100, ADS)), bundle()),
-        "unreserve": lambda: conv.unreserve(bundle(scalar("disk", 60, ADS))),
-        "create": lambda: conv.create_volumes(bundle(volume(50))),
-        "destroy": lambda: conv.destroy_volumes(bundle(volume(50))),
-        "grow": lambda: conv.grow_volume(volume(50), scalar("disk", 10, ADS)),
-        "shrink": lambda: conv.shrink_volume(volume(60), 10_000),
+        "reserve": lambda: own(Reserve, bundle(scalar("disk", 100, ADS)), bundle()),
+        "unreserve": lambda: own(Unreserve, bundle(scalar("disk", 60, ADS))),
+        "create": lambda: own(Create, bundle(volume(50))),
+        "destroy": lambda: own(Destroy, bundle(volume(50))),
+        "grow": lambda: own(Grow, bundle(volume(50)), bundle(scalar("disk", 10, ADS))),
+        "shrink": lambda: own(Shrink, bundle(volume(60)), 10_000),
     }
     for name in story:
         try:
-            total = conv.convert(total, steps[name]())
+            total = steps[name]().of_total(total)
         except ResourcesNotContained:
             continue
         assert total.quantities() == declared.quantities()
-        assert conv.with_checkpointed(declared, conv.checkpointed_part(total)) == total
+        assert with_checkpointed(declared, conv.checkpointed_part(total)) == total
 
 
 def test_a_volume_entry_read_back_from_a_bundle_can_be_resized():
     entry = only(bundle(volume(10)))
     assert entry.identity.whole is not None
-    (change,) = conv.shrink_volume(entry, 4_000)
-    sizes = [one.value for one in change.converted]
+    change = own(Shrink, bundle(entry), 4_000)
+    sizes = [one.value for one in change.after]
     assert sizes == [6_000, 4_000]
     assert replace(only(bundle(volume(10))).identity, whole=None) == volume(10).identity
