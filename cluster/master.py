@@ -926,7 +926,7 @@ def registry_storage(config: MasterConfig) -> Storage:
     return SqliteStorage(Path(config.work_dir) / REGISTRY_FILE)
 
 
-__all__ = ["Master", "main", "published_hostname", "registry_storage"]
+__all__ = ["Master", "collect_garbage_rarely", "main", "published_hostname", "registry_storage"]
 
 if __name__ == "__main__":
     # Imported under its own name, so that its logger is one of those that the daemon shows.

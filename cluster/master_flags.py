@@ -49,14 +49,12 @@ _UNAVAILABLE = {
 }
 _NOT_YET_EFFECTIVE = frozenset(
     {
-        "allocator_agent_recovery_factor",
         "authentication_v0_timeout_s",
         "authenticators",
         "authorizers",
         "cluster",
         "credentials",
         "external_log_file",
-        "filter_gpu_resources",
         "http_authenticators",
         "http_framework_authenticators",
         "initialize_driver_logging",

@@ -60,6 +60,9 @@ def allocator_options(config: MasterConfig) -> AllocatorOptions:
         fair_sharing_excluded=frozenset(_words(config.fair_sharing_excluded_resource_names)),
         role_sorter=find_sorter(config.role_sorter, flag="--role_sorter"),
         framework_sorter=find_sorter(config.framework_sorter, flag="--framework_sorter"),
+        filter_gpu_resources=config.filter_gpu_resources,
+        domain=fault_domain(config),
+        recovery_factor=config.allocator_agent_recovery_factor,
     )
 
 

@@ -411,8 +411,6 @@ class Admission:
             ),
             state.now_s,
         )
-        if not state.may_serve(record.agent_id):
-            state.allocator.handle(AgentDeactivated(record.agent_id), state.now_s)
 
     def _catch_up(self, record: AgentRecord, report: AgentReport, ended: list[FrameworkId]) -> None:
         """Tell the agent what it missed: ended frameworks, new scheduler addresses, kills."""
