@@ -23,6 +23,7 @@ class AgentObserver(Process):
         ping_timeout_s: time between pings, and how long an answer may take.
         unanswered_max: how many pings in a row may go unanswered.
         report: called in this actor's turn each time that so many went unanswered.
+        answered: called in this actor's turn with the first answer after that.
     """
 
     def __init__(
@@ -33,12 +34,15 @@ class AgentObserver(Process):
         ping_timeout_s: float,
         unanswered_max: int,
         report: Callable[[], None],
+        answered: Callable[[], None],
     ) -> None:
         super().__init__(f"slave-observer({number})")
         self._agent = agent
         self._ping_timeout_s = ping_timeout_s
         self._unanswered_max = unanswered_max
         self._report = report
+        self._answered = answered
+        self._has_reported = False
         self._is_connected = True
         self._is_waiting = False
         self._unanswered = 0
@@ -60,12 +64,16 @@ class AgentObserver(Process):
         if sender == self._agent:
             self._is_waiting = False
             self._unanswered = 0
+            if self._has_reported:
+                self._has_reported = False
+                self._answered()
 
     def _on_timeout(self) -> None:
         if self._is_waiting:
             self._unanswered += 1
             if self._unanswered >= self._unanswered_max:
                 self._unanswered = 0
+                self._has_reported = True
                 self._report()
         self._ping()
 

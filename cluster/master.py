@@ -13,6 +13,7 @@ import sys
 import uuid
 from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
+from pathlib import Path
 from typing import TypeVar, assert_never
 
 from aiohttp import web
@@ -23,11 +24,11 @@ from actorproc.metrics import MetricsEndpoint
 from cluster import VERSION
 from cluster.agent_observer import AgentObserver
 from cluster.complaints import Complaints
-from cluster.core.allocator import WeightsUpdated
 from cluster.core.master.core import MasterCore
 from cluster.core.master.effects import (
     AnswerOperator,
     CancelTimer,
+    EndMaster,
     Forward,
     Link,
     MasterEffect,
@@ -39,6 +40,7 @@ from cluster.core.master.effects import (
     SendAgentShutdown,
     SendApplyOperation,
     SendCheckpointResources,
+    SendDrain,
     SendFrameworkError,
     SendInverseOffers,
     SendKillTask,
@@ -65,6 +67,7 @@ from cluster.core.master.effects import (
     WriteRegistry,
 )
 from cluster.core.master.events import (
+    AgentAnswered,
     AgentPingsMissed,
     AgentUpdateReceived,
     AllocationDue,
@@ -77,12 +80,14 @@ from cluster.core.master.events import (
     OperatorCallReceived,
     PeerLost,
     RegistrationReceived,
+    RegistryRecovered,
     RegistryWritten,
     ReregistrationReceived,
     StatusUpdateReceived,
     SubscribeReceived,
     SubscribeRefused,
     UnregistrationReceived,
+    WhitelistRead,
 )
 from cluster.core.master.frameworks import FrameworkRecord
 from cluster.core.master.rate_limits import (
@@ -95,8 +100,7 @@ from cluster.core.master.rate_limits import (
     ThrottleEvent,
     WaitForPermit,
 )
-from cluster.core.master.registry import RegistryOperation
-from cluster.daemon import listening_ip, run_daemon
+from cluster.daemon import EXIT_FAILED, listening_ip, run_daemon
 from cluster.errors import InvalidInput, InvariantBroken
 from cluster.master_flags import MasterConfig
 from cluster.master_metrics import MasterMetrics, MessageCounts, Values, gather
@@ -104,9 +108,9 @@ from cluster.master_options import (
     allocator_factory,
     allocator_options,
     master_options,
+    parse_whitelist,
     rate_limits,
     regex_limits,
-    role_weights,
 )
 from cluster.master_summary import state_summary
 from cluster.model.calls import (
@@ -124,7 +128,8 @@ from cluster.model.ids import AgentId, ExecutorId, FrameworkId, MasterId, TaskId
 from cluster.model.operations import provider_of
 from cluster.model.operator_calls import OperatorCall
 from cluster.model.peers import PeerId
-from cluster.registrar import InMemoryRegistrar, Registrar
+from cluster.registrar import Registrar
+from cluster.state import InMemoryStorage, SqliteStorage, Storage
 from cluster.validation import calls
 from cluster.validation.agent import registration_error, reregistration_error
 from cluster.web.explanation import explain_json
@@ -134,10 +139,15 @@ from cluster.wire import operations
 from cluster.wire.pb import authentication_pb2 as authentication
 from cluster.wire.pb import mesos_pb2 as mesos
 from cluster.wire.pb import messages_pb2 as internal
+from cluster.wire.pb import registry_pb2
 from cluster.wire.pb import scheduler_pb2 as scheduler
 
 PROCESS_ID = "master"
 PEERS_CACHED_MAX = 65_536
+REGISTRY_FILE = "registry.sqlite"
+WHITELIST_INTERVAL_S = 5.0
+EVERYBODY = "*"
+UNAVAILABLE = 503
 GARBAGE_THRESHOLDS = (20_000, 20, 100)
 """New objects before the youngest are looked through, and how often before older ones are."""
 
@@ -153,7 +163,10 @@ class Master(Process):
         config: its flags.
         master_id: prefix of all ids it gives; a random UUID by default.
         hostname: how it is published; by default the flag's, else the address it listens on.
-        registrar: where admitted agents are remembered.
+        storage: where the registry is kept; by default in memory.
+
+    Messages that arrive before the registry has been read are dropped and counted
+    (``dropped_messages``); their senders repeat them.
     """
 
     def __init__(
@@ -162,17 +175,23 @@ class Master(Process):
         *,
         master_id: str | None = None,
         hostname: str | None = None,
-        registrar: Registrar | None = None,
+        storage: Storage | None = None,
     ) -> None:
         super().__init__(PROCESS_ID)
         self._config = config
         self._master_id = MasterId(master_id or str(uuid.uuid4()))
         self._hostname = hostname or config.hostname
-        self._registrar = registrar or InMemoryRegistrar()
+        self._registrar = Registrar(
+            storage or InMemoryStorage(),
+            fetch_timeout_s=config.registry_fetch_timeout_s,
+            store_timeout_s=config.registry_store_timeout_s,
+        )
+        self._is_recovered = False
+        self.dropped_messages = 0
+        self.exit_status = EXIT_FAILED
         self._options = master_options(config)
         self._allocator_options = allocator_options(config)
         self._new_allocator = allocator_factory(config)
-        self._weights = role_weights(config)
         self._regex_limits = regex_limits(config)
         limits = rate_limits(config)
         self._throttle: MessageThrottle[Callable[[], None]] | None = (
@@ -191,6 +210,11 @@ class Master(Process):
         """The books, for endpoints and tests; valid once spawned."""
         return self._core
 
+    @property
+    def is_serving(self) -> bool:
+        """Whether it has read the registry; before, messages are dropped."""
+        return self._is_recovered
+
     # Table of contents ---------------------------------------------------------------------------
 
     def initialize(self) -> None:
@@ -204,7 +228,6 @@ class Master(Process):
         self.route("/version", self._serve_version, help="the version as JSON")
         self.route("/state", self._serve_state, help="frameworks, agents and task counts as JSON")
         self.route("/explain", self._serve_explanation, help="why who is offered what, as JSON")
-        self.delay(self._config.allocation_interval_s, self._on_interval)
 
     def _install_scheduler_messages(self) -> None:
         self._serve(scheduler.Call, self._on_call)
@@ -246,11 +269,9 @@ class Master(Process):
         handler(sender, message)
 
     def _become_leader(self) -> None:
-        """A single master leads from its start."""
+        """A single master leads from its start; it serves once it has read the registry."""
         address = self.pid.address
         allocator = self._new_allocator(self._allocator_options, self.runtime.rng("allocator"))
-        if self._weights:
-            allocator.handle(WeightsUpdated(self._weights), self.clock.now_s())
         self._core = MasterCore(
             self._master_id, self._options, allocator, self.runtime.rng("operations")
         )
@@ -262,8 +283,34 @@ class Master(Process):
             pid=str(self.pid),
             hostname=self._hostname or address.ip,
             version=VERSION,
+            domain=self._options.domain,
         )
         logger.info("master %s leads at %s", self._master_id, self.pid)
+        self._registrar.start(
+            self,
+            self._info,
+            recovered=partial(self._later, self._on_recovered),
+            failed=self._end,
+        )
+
+    def _on_recovered(self, registry: registry_pb2.Registry) -> None:
+        self._is_recovered = True
+        self._feed(RegistryRecovered(registry))
+        self.delay(self._config.allocation_interval_s, self._on_interval)
+        if self._config.whitelist is not None and self._config.whitelist != EVERYBODY:
+            self._feed(WhitelistRead(frozenset()))  # nobody, until the file has been read
+            self._watch_whitelist(self._config.whitelist)
+        logger.info(
+            "registry read: %d agents, %d unreachable, %d gone",
+            len(registry.slaves.slaves),
+            len(registry.unreachable.slaves),
+            len(registry.gone.slaves),
+        )
+
+    def _end(self, text: str) -> None:
+        """The master cannot go on; whoever supervises it starts another one."""
+        logger.critical("the master ends: %s", text)
+        self.terminate()
 
     # Rate limits of schedulers -------------------------------------------------------------------
 
@@ -341,10 +388,16 @@ class Master(Process):
         self._call(sender, message.framework_id, Deactivate())
 
     def _on_submit_scheduler(self, sender: PID, message: internal.SubmitSchedulerRequest) -> None:
+        if not self._is_recovered:
+            self.dropped_messages += 1
+            return
         self.send(sender, internal.SubmitSchedulerResponse(okay=False))
 
     def _on_authenticate(self, sender: PID, message: authentication.AuthenticateMessage) -> None:
         """Nobody needs to authenticate; a peer that wants to learns that it cannot."""
+        if not self._is_recovered:
+            self.dropped_messages += 1
+            return
         error = "this master has no authenticator"
         self._complain("authentication", f"{sender} wants to authenticate, but {error}")
         self.send(sender, authentication.AuthenticationErrorMessage(error=error))
@@ -506,9 +559,30 @@ class Master(Process):
 
     def _on_pings_missed(self, agent_id: AgentId, observer: PID) -> None:
         """Ignore an observer that was replaced meanwhile."""
-        current = self._observers.get(agent_id)
-        if current is not None and current.pid == observer:
+        if self._is_current(agent_id, observer):
             self._feed(AgentPingsMissed(agent_id))
+
+    def _on_answered(self, agent_id: AgentId, observer: PID) -> None:
+        if self._is_current(agent_id, observer):
+            self._feed(AgentAnswered(agent_id))
+
+    def _is_current(self, agent_id: AgentId, observer: PID) -> bool:
+        current = self._observers.get(agent_id)
+        return current is not None and current.pid == observer
+
+    def _watch_whitelist(self, path: str) -> None:
+        """Read the file again and again; while it cannot be read, what it said last stays."""
+        reading = self.start_task(self._read_whitelist(path))
+        del reading  # it feeds what it has read
+        self.delay(WHITELIST_INTERVAL_S, self._watch_whitelist, path)
+
+    async def _read_whitelist(self, path: str) -> None:
+        try:
+            text = await asyncio.to_thread(Path(path).read_text)
+        except (OSError, ValueError) as error:
+            return self._complain("whitelist", f"--whitelist: {path} cannot be read: {error}")
+        hostnames = parse_whitelist(text)
+        return self._later(self._feed, WhitelistRead(hostnames))
 
     def _allocate(self) -> None:
         """One run; its time includes making the offers."""
@@ -516,11 +590,10 @@ class Master(Process):
         with self._metrics.allocation_run.timing():
             self._feed(AllocationDue())
 
-    def _on_registry_written(self, operation: RegistryOperation) -> None:
-        self._later(self._feed, RegistryWritten(operation))
-
     async def operate(self, call: OperatorCall, principal: str | None = None) -> AnswerOperator:
         """Carry out an operator's call; returns when it is done or refused."""
+        if not self._is_recovered:
+            return AnswerOperator(0, UNAVAILABLE, "the master has not read its registry yet")
         self._operator_requests_made += 1
         request = self._operator_requests_made
         future: asyncio.Future[AnswerOperator] = asyncio.get_running_loop().create_future()
@@ -535,6 +608,9 @@ class Master(Process):
         if not sender or sender == self.pid:
             self._counts.dropped += 1
             return self._complain("no sender", f"message from {sender} dropped: no such peer")
+        if not self._is_recovered:
+            self.dropped_messages += 1
+            return None
         return self._feed(event(PeerId(str(sender)), *facts))
 
     def _feed(self, event: MasterEvent) -> None:
@@ -637,9 +713,14 @@ class Master(Process):
                 self._named_timers[key] = self.delay(delay_s, self._on_timer, key, event)
             case CancelTimer(key):
                 self._cancel_timer(key)
-            case WriteRegistry(operation):
+            case SendDrain(peer, drain_config):
+                self._send(peer, wire.drain(drain_config))
+            case WriteRegistry(operation, request):
                 logger.debug("registry: %s", operation)
-                self._registrar.apply(operation, self._on_registry_written)
+                written = RegistryWritten(operation, request)
+                self._registrar.apply(operation, partial(self._later, self._feed, written))
+            case EndMaster(text):
+                self._end(text)
             case RequestAllocationRun():
                 self._metrics.allocation_latency.start()
                 self._later(self._allocate)
@@ -679,6 +760,7 @@ class Master(Process):
             ping_timeout_s=self._config.agent_ping_timeout_s,
             unanswered_max=self._config.max_agent_ping_timeouts,
             report=lambda: self._later(self._on_pings_missed, agent_id, observer.pid),
+            answered=lambda: self._later(self._on_answered, agent_id, observer.pid),
         )
         self._observers[agent_id] = observer
         self.runtime.spawn(observer)
@@ -700,6 +782,7 @@ class Master(Process):
             self._stop_observer(agent_id)
         for future in self._operator_requests.values():
             future.cancel()
+        self._registrar.close()
 
     # Metrics -------------------------------------------------------------------------------------
 
@@ -726,6 +809,8 @@ class Master(Process):
         return web.json_response({"version": VERSION})
 
     async def _serve_state(self, request: web.Request) -> web.Response:
+        if not self._is_recovered:
+            return web.Response(status=UNAVAILABLE)
         return web.json_response(
             state_summary(
                 self._core,
@@ -831,12 +916,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     return run_daemon(
         "master",
         MasterConfig,
-        lambda config: Master(config, hostname=published_hostname(config)),
+        lambda config: Master(
+            config, hostname=published_hostname(config), storage=registry_storage(config)
+        ),
         argv,
     )
 
 
-__all__ = ["Master", "collect_garbage_rarely", "main", "published_hostname"]
+def registry_storage(config: MasterConfig) -> Storage:
+    """Where the registry of a master with these flags is kept.
+
+    Differs: ``replicated_log`` is a store in one local file, as for a log with a single replica.
+    """
+    if config.registry == "in_memory":
+        return InMemoryStorage()
+    return SqliteStorage(Path(config.work_dir) / REGISTRY_FILE)
+
+
+__all__ = ["Master", "collect_garbage_rarely", "main", "published_hostname", "registry_storage"]
 
 if __name__ == "__main__":
     # Imported under its own name, so that its logger is one of those that the daemon shows.

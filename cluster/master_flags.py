@@ -34,7 +34,6 @@ _NO_ELECTION = "one master leads alone so far, several would not know of each ot
 _UNAVAILABLE = {
     "zk": _NO_ELECTION,
     "registry_strict": "Mesos refuses it too",
-    "whitelist": "offers cannot be limited to some agents so far",
     "authenticate_frameworks": NO_AUTHENTICATION,
     "authenticate_agents": NO_AUTHENTICATION,
     "authenticate_http_readonly": NO_AUTHENTICATION,
@@ -50,17 +49,12 @@ _UNAVAILABLE = {
 }
 _NOT_YET_EFFECTIVE = frozenset(
     {
-        "agent_removal_rate_limit",
-        "allocator_agent_recovery_factor",
-        "allocator_recovery_timeout_s",
         "authentication_v0_timeout_s",
         "authenticators",
         "authorizers",
         "cluster",
         "credentials",
-        "domain",
         "external_log_file",
-        "filter_gpu_resources",
         "http_authenticators",
         "http_framework_authenticators",
         "initialize_driver_logging",
@@ -69,14 +63,6 @@ _NOT_YET_EFFECTIVE = frozenset(
         "max_operator_event_stream_subscribers",
         "memory_profiling",
         "quorum",
-        "recovery_agent_removal_limit",
-        "registry",
-        "registry_fetch_timeout_s",
-        "registry_gc_interval_s",
-        "registry_max_agent_age_s",
-        "registry_max_agent_count",
-        "registry_store_timeout_s",
-        "require_agent_domain",
         "webui_dir",
         "zk_session_timeout_s",
     }
@@ -132,7 +118,8 @@ class MasterConfig(DaemonConfig):
     registry: str = flag(
         "replicated_log",
         kinds.choice("replicated_log", "in_memory"),
-        "Where the list of admitted agents is kept; so far always in memory",
+        "Where agents, quotas, weights and maintenance are remembered: replicated_log is a file in "
+        "the work directory (one replica), in_memory forgets them when the master ends",
         group=REGISTRY,
     )
     registry_fetch_timeout_s: float = flag(

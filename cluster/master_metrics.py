@@ -258,7 +258,7 @@ def _add_agents(values: Values, state: MasterState) -> None:
     values.gauge("master/slaves_disconnected", len(agents) - connected)
     values.gauge("master/slaves_active", connected)
     values.gauge("master/slaves_inactive", len(agents) - connected)
-    values.gauge("master/slaves_unreachable", len(state.registry.unreachable))
+    values.gauge("master/slaves_unreachable", state.registry.unreachable_count)
 
 
 def _add_frameworks(values: Values, state: MasterState) -> None:

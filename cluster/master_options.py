@@ -8,7 +8,10 @@ from cluster.core.allocator import AllocatorOptions, parse_min_allocatable
 from cluster.core.master.rate_limits import RateLimit, RateLimits
 from cluster.core.master.state import MasterOptions
 from cluster.errors import InvalidInput
+from cluster.flag_kinds import JsonValue
 from cluster.master_flags import MasterConfig
+from cluster.model.domains import FaultDomain
+from cluster.model.durations import parse_duration
 from cluster.model.roles import check_role
 from cluster.plugins import AllocatorFactory, find_allocator, find_sorter
 from cluster.validation.offer_constraints import RegexLimits
@@ -19,8 +22,11 @@ def master_options(config: MasterConfig) -> MasterOptions:
     """Limits and waits of the master.
 
     Raises:
-        InvalidInput: ``--roles`` holds an illegal name.
+        InvalidInput: ``--roles`` or ``--weights`` holds an illegal name, or ``--domain`` is none.
     """
+    domain = fault_domain(config)
+    if config.require_agent_domain and domain is None:
+        raise InvalidInput("--require_agent_domain", "needs --domain: no agent could register")
     return MasterOptions(
         offer_timeout_s=config.offer_timeout_s,
         agent_reregister_timeout_s=config.agent_reregister_timeout_s,
@@ -29,6 +35,15 @@ def master_options(config: MasterConfig) -> MasterOptions:
         completed_frameworks_max=config.max_completed_frameworks,
         completed_tasks_per_framework_max=config.max_completed_tasks_per_framework,
         unreachable_tasks_per_framework_max=config.max_unreachable_tasks_per_framework,
+        removal_interval_s=_interval_s(config.agent_removal_rate_limit),
+        recovery_removal_limit=config.recovery_agent_removal_limit,
+        allocator_recovery_timeout_s=config.allocator_recovery_timeout_s,
+        registry_gc_interval_s=config.registry_gc_interval_s,
+        registry_max_agent_age_s=config.registry_max_agent_age_s,
+        registry_max_agent_count=config.registry_max_agent_count,
+        seed_weights=role_weights(config),
+        domain=domain,
+        require_agent_domain=config.require_agent_domain,
         executors_per_agent_max=config.max_executors_per_agent,
     )
 
@@ -45,6 +60,9 @@ def allocator_options(config: MasterConfig) -> AllocatorOptions:
         fair_sharing_excluded=frozenset(_words(config.fair_sharing_excluded_resource_names)),
         role_sorter=find_sorter(config.role_sorter, flag="--role_sorter"),
         framework_sorter=find_sorter(config.framework_sorter, flag="--framework_sorter"),
+        filter_gpu_resources=config.filter_gpu_resources,
+        domain=fault_domain(config),
+        recovery_factor=config.allocator_agent_recovery_factor,
     )
 
 
@@ -75,6 +93,40 @@ def role_weights(config: MasterConfig) -> dict[str, float]:
             raise InvalidInput("--weights", f"must be role=number above 0, not {entry!r}")
         weights[role] = weight
     return weights
+
+
+def fault_domain(config: MasterConfig) -> FaultDomain | None:
+    """``--domain`` as region and zone; None when the flag is absent or empty JSON.
+
+    Raises:
+        InvalidInput: it is not ``{"fault_domain":{"region":{"name":...},"zone":{"name":...}}}``.
+    """
+    if config.domain is None or config.domain == {}:
+        return None
+    return FaultDomain(_domain_name(config.domain, "region"), _domain_name(config.domain, "zone"))
+
+
+def _domain_name(domain: JsonValue, part: str) -> str:
+    name: JsonValue = domain
+    for key in ("fault_domain", part, "name"):
+        name = name.get(key) if isinstance(name, dict) else None
+    if not isinstance(name, str) or not name:
+        raise InvalidInput("--domain", f"fault_domain.{part}.name must be a text, not empty")
+    return name
+
+
+def parse_whitelist(text: str) -> frozenset[str] | None:
+    """Host names, one a line; a line ``*`` stands for all hosts. No line means no host."""
+    hostnames = frozenset(line.strip() for line in text.splitlines() if line.strip())
+    return None if "*" in hostnames else hostnames
+
+
+def _interval_s(rate: str | None) -> float:
+    """``N/duration`` as seconds from one to the next; 0 without a limit."""
+    if rate is None:
+        return 0.0
+    count, _, span = rate.partition("/")
+    return parse_duration(span) / int(count)
 
 
 def regex_limits(config: MasterConfig) -> RegexLimits:
@@ -143,7 +195,9 @@ def _words(text: str | None) -> list[str]:
 __all__ = [
     "allocator_factory",
     "allocator_options",
+    "fault_domain",
     "master_options",
+    "parse_whitelist",
     "rate_limits",
     "regex_limits",
     "role_weights",

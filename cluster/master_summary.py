@@ -26,7 +26,7 @@ def state_summary(core: MasterCore, *, pid: str, hostname: str, started_s: float
         "start_time": started_s,
         "activated_slaves": sum(agent.is_connected for agent in state.agents),
         "deactivated_slaves": sum(not agent.is_connected for agent in state.agents),
-        "unreachable_slaves": len(state.registry.unreachable),
+        "unreachable_slaves": state.registry.unreachable_count,
         "outstanding_offers": len(state.offers),
         "tasks": _count(list(state.tasks)),
         "frameworks": _frameworks(state),

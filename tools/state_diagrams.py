@@ -17,10 +17,14 @@ from typing import Any, Final
 from cluster.core.master.lifecycles import (
     AGENT_TRANSITIONS,
     FRAMEWORK_TRANSITIONS,
+    MACHINE_TRANSITIONS,
+    SERVICE_TRANSITIONS,
     TASK_TRANSITIONS,
     AgentState,
     FrameworkState,
+    ServiceState,
 )
+from cluster.model.maintenance import MachineMode
 from cluster.model.task_states import TaskState
 
 REPOSITORY: Final = Path(__file__).resolve().parent.parent
@@ -65,13 +69,29 @@ LIFECYCLES: Final = (
     Lifecycle(
         "Agent",
         "Between two states joined by a registry write the agent's own messages are ignored: "
-        "`ADMITTING`, `READMITTING`, `MARKING_UNREACHABLE` and `REMOVING` wait for it.",
+        "`ADMITTING`, `READMITTING`, `MARKING_UNREACHABLE`, `MARKING_GONE` and `REMOVING` wait for "
+        "it.",
         AGENT_TRANSITIONS,
         {
             AgentState.ADMITTING: "registers",
             AgentState.RECOVERED: "read from the registry",
             AgentState.UNREACHABLE: "unknown, with an id",
         },
+        {},
+    ),
+    Lifecycle(
+        "Service of an agent",
+        "Whether an agent may be offered, kept in the registry beside the above, also while the "
+        "agent is away. `EMPTIED`: nothing runs on a draining agent any more.",
+        SERVICE_TRANSITIONS,
+        {ServiceState.ACTIVE: "admitted"},
+        {},
+    ),
+    Lifecycle(
+        "Machine",
+        "Maintenance. `SCHEDULED` and `UNSCHEDULED` happen whenever the schedule is replaced.",
+        MACHINE_TRANSITIONS,
+        {MachineMode.UP: "every machine"},
         {},
     ),
     Lifecycle(

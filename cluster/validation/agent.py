@@ -10,7 +10,7 @@ from cluster.validation.identifiers import id_error
 from cluster.wire.master_intake import agent_total
 from cluster.wire.pb import mesos_pb2 as mesos
 from cluster.wire.pb import messages_pb2 as internal
-from cluster.wire.resources import resources_from_pb
+from cluster.wire.resources import attributes_from_pb, resources_from_pb
 
 AGENT_VERSION_MIN = (1, 0, 0)
 _VERSION = re.compile(r"(\d{1,9})\.(\d{1,9})\.(\d{1,9})(?:[-+].*)?", re.ASCII | re.DOTALL)
@@ -50,6 +50,7 @@ def _common_error(
     try:
         check_types_agree(resources_from_pb(message.slave.resources, field="slave.resources"))
         total = agent_total(message)
+        attributes_from_pb(message.slave.attributes, field="slave.attributes")
     except InvalidInput as error:
         return str(error)
     for entry in total:
@@ -60,9 +61,13 @@ def _common_error(
             )
     if message.checkpointed_resources and not message.slave.checkpoint:
         return "checkpointed_resources: need an agent with checkpoint=true"
-    if message.slave.HasField("domain"):
-        return "slave.domain: must not be set, because this master has no domain"
+    if message.slave.HasField("domain") and not _is_complete(message.slave.domain):
+        return "slave.domain: must name fault_domain.region and fault_domain.zone"
     return version_error(message.version)
+
+
+def _is_complete(domain: mesos.DomainInfo) -> bool:
+    return bool(domain.fault_domain.region.name and domain.fault_domain.zone.name)
 
 
 def _frameworks_error(frameworks: Iterable[mesos.FrameworkInfo]) -> str | None:

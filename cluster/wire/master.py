@@ -8,6 +8,8 @@ import ipaddress
 from collections.abc import Iterable, Sequence
 
 from cluster.model.agents import AgentSpec
+from cluster.model.domains import FaultDomain
+from cluster.model.draining import DrainConfig
 from cluster.model.frameworks import FrameworkSpec
 from cluster.model.ids import AgentId, ExecutorId, FrameworkId, OfferId, TaskId
 from cluster.model.maintenance import Unavailability
@@ -54,12 +56,20 @@ MasterMessage = (
     | internal.ShutdownExecutorMessage
     | internal.UpdateFrameworkMessage
     | internal.FrameworkToExecutorMessage
+    | internal.DrainSlaveMessage
 )
 """Everything that a master sends of its own (it also passes on what others sent)."""
 
 
 def master_info(
-    master_id: str, ip: str, port: int, *, pid: str, hostname: str, version: str
+    master_id: str,
+    ip: str,
+    port: int,
+    *,
+    pid: str,
+    hostname: str,
+    version: str,
+    domain: FaultDomain | None = None,
 ) -> mesos.MasterInfo:
     """The master's description of itself; ``ip`` is IPv4 in dotted form."""
     info = mesos.MasterInfo(
@@ -75,6 +85,9 @@ def master_info(
     info.address.port = port
     for capability in _CAPABILITIES:
         info.capabilities.add(type=capability)
+    if domain is not None:
+        info.domain.fault_domain.region.name = domain.region
+        info.domain.fault_domain.zone.name = domain.zone
     return info
 
 
@@ -285,6 +298,14 @@ def run_task(
         allocate_resources(message.task.executor.resources, role)
     if resource_version is not None:
         message.resource_version_uuids.add(uuid=mesos.UUID(value=resource_version))
+    return message
+
+
+def drain(config: DrainConfig) -> internal.DrainSlaveMessage:
+    message = internal.DrainSlaveMessage()
+    message.config.mark_gone = config.mark_gone
+    if config.max_grace_ns is not None:
+        message.config.max_grace_period.nanoseconds = config.max_grace_ns
     return message
 
 

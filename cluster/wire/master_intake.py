@@ -17,6 +17,8 @@ from cluster.model.agents import (
     AgentSpec,
     ProviderReport,
 )
+from cluster.model.constraints import AgentFacts
+from cluster.model.domains import FaultDomain
 from cluster.model.frameworks import FrameworkSpec
 from cluster.model.ids import AgentId, ExecutorId, FrameworkId, TaskId
 from cluster.model.operations import with_checkpointed
@@ -35,7 +37,7 @@ from cluster.wire.framework_info import framework_spec
 from cluster.wire.operations import read_report
 from cluster.wire.pb import mesos_pb2 as mesos
 from cluster.wire.pb import messages_pb2 as internal
-from cluster.wire.resources import resources_from_pb
+from cluster.wire.resources import attributes_from_pb, resources_from_pb
 
 RESOURCES_CACHED_MAX = 4096
 FRAMEWORKS_CACHED_MAX = 1024
@@ -226,7 +228,19 @@ def agent_spec(
         capabilities=_agent_capabilities(message.agent_capabilities),
         resource_version=version.value if message.HasField("resource_version_uuid") else None,
         payload=message.slave,
+        facts=AgentFacts(
+            hostname=message.slave.hostname,
+            attributes=attributes_from_pb(message.slave.attributes, field="slave.attributes"),
+            domain=_fault_domain(message.slave),
+        ),
     )
+
+
+def _fault_domain(info: mesos.SlaveInfo) -> FaultDomain | None:
+    if not info.HasField("domain") or not info.domain.HasField("fault_domain"):
+        return None
+    domain = info.domain.fault_domain
+    return FaultDomain(domain.region.name, domain.zone.name)
 
 
 def agent_total(

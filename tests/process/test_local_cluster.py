@@ -59,6 +59,50 @@ def test_a_killed_agent_comes_back_as_itself():
         cluster.wait_for_agents(2)
 
 
+def until_said(daemon, text, deadline_s=60.0):
+    end_s = time.monotonic() + deadline_s
+    while text not in daemon.log_path.read_text():
+        assert time.monotonic() < end_s, daemon.story(f"has not said {text!r}")
+        time.sleep(0.02)
+
+
+def test_agents_keep_their_ids_when_the_master_is_killed():
+    flags = {"agent_ping_timeout": "1secs", "max_agent_ping_timeouts": "2"}
+    with LocalCluster(agents=[{}, {}], master_flags=flags) as cluster:
+        before = {agent["id"]: agent["pid"] for agent in slaves(cluster)}
+        cluster.kill_master()
+        cluster.restart_master()
+        until_said(cluster.master_process, "registry read: 2 agents, 0 unreachable, 0 gone")
+        cluster.wait_for_agents(2)
+        assert {agent["id"]: agent["pid"] for agent in slaves(cluster)} == before
+        # One that has been given up comes back as itself, too.
+        cluster.agents[1].process.send_signal(signal.SIGSTOP)
+        cluster.wait_for_agents(1)
+        cluster.kill_master()
+        cluster.restart_master()
+        until_said(cluster.master_process, "registry read: 1 agents, 1 unreachable, 0 gone")
+        cluster.agents[1].process.send_signal(signal.SIGCONT)
+        cluster.wait_for_agents(2)
+        assert {agent["id"]: agent["pid"] for agent in slaves(cluster)} == before
+
+
+def test_a_master_without_a_registry_file_forgets(tmp_path):
+    with LocalCluster(agents=[{}], master_flags={"registry": "in_memory"}) as cluster:
+        assert not (cluster.master_process.work_dir / "registry.sqlite").exists()
+    with LocalCluster(agents=[{}]) as cluster:
+        assert (cluster.master_process.work_dir / "registry.sqlite").exists()
+
+
+def test_a_damaged_registry_is_said_in_one_line(tmp_path):
+    (tmp_path / "master").mkdir(parents=True)
+    (tmp_path / "master" / "registry.sqlite").write_bytes(b"damaged" * 1000)
+    with LocalCluster(agents=[], work_dir=tmp_path) as cluster:
+        assert cluster.master_process.process.wait(20) == 1
+        said = (tmp_path / "master.log").read_text()
+        assert said.count("the master ends: the registry cannot be read") == 1
+        assert "file is not a database" in said
+
+
 def test_a_wrong_flag_is_shown_with_the_log():
     with pytest.raises(DaemonFailed) as caught, LocalCluster(agents=[{"resources": "cpus:x"}]):
         pass

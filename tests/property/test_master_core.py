@@ -10,11 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cluster.core.allocator.events import UnavailabilityChanged
-from cluster.core.master.effects import SendReport, StartTimer
+from cluster.core.master.effects import AnswerOperator, SendReport, StartTimer
 from cluster.core.master.events import (
     AgentPingsMissed,
     AllocationIntervalElapsed,
     ExecutorExited,
+    OperatorCallReceived,
     PeerLost,
     StatusUpdateReceived,
     UnregistrationReceived,
@@ -39,8 +40,20 @@ from cluster.model.calls import (
 )
 from cluster.model.constraints import OfferConstraints
 from cluster.model.ids import AgentId, ExecutorId, FrameworkId, TaskId
-from cluster.model.maintenance import Unavailability
+from cluster.model.maintenance import MachineId, MaintenanceWindow, Unavailability
+from cluster.model.operator_calls import (
+    DeactivateAgent,
+    DrainAgent,
+    MarkAgentAsGone,
+    ReactivateAgent,
+    StartMaintenance,
+    StopMaintenance,
+    UpdateMaintenanceSchedule,
+    UpdateQuotas,
+    UpdateWeights,
+)
 from cluster.model.peers import PeerId
+from cluster.model.quotas import Quota
 from cluster.model.resources import Resources
 from cluster.model.task_states import TERMINAL_STATES, TaskState
 from cluster.model.tasks import ExecutorSpec
@@ -68,7 +81,13 @@ class Story:
             completed_frameworks_max=2,
             completed_tasks_per_framework_max=2,
             unreachable_tasks_per_framework_max=2,
+            removal_interval_s=self.rng.choice((0.0, 5.0)),
+            registry_max_agent_count=1,
         )
+        self.harness.recover(
+            admitted=self.rng.choice(((), ("m-S0", "foreign"))), gone=self.rng.choice(((), ("g",)))
+        )
+        self.asked = 0
 
     def step(self):
         pick = self.rng.choice
@@ -91,6 +110,7 @@ class Story:
                 self._update,
                 self._lose,
                 self._fire,
+                self._operate,
             )
         )()
         self._check_reports()
@@ -263,6 +283,29 @@ class Story:
             )
         )
 
+    def _operate(self):
+        agent_id = AgentId(self._agent_id())
+        machines = (MachineId("host", "10.0.0.10"),)
+        windows = self.rng.choice(((), (MaintenanceWindow(machines, Unavailability(2000.0)),)))
+        quota = self.rng.choice((Quota(), Quota({"cpus": 1000}), Quota({}, {"cpus": 2000})))
+        call = self.rng.choice(
+            (
+                DrainAgent(agent_id, mark_gone=self.rng.random() < 0.3),
+                DeactivateAgent(agent_id),
+                ReactivateAgent(agent_id),
+                ReactivateAgent(agent_id),
+                MarkAgentAsGone(agent_id),
+                UpdateMaintenanceSchedule(windows),
+                UpdateMaintenanceSchedule(windows),
+                StartMaintenance(machines),
+                StopMaintenance(machines),
+                UpdateWeights({"a": self.rng.choice((0.5, 2.0))}),
+                UpdateQuotas({self.rng.choice(("a", "a/b")): quota}, force=self.rng.random() < 0.3),
+            )
+        )
+        self.asked += 1
+        self.harness.feed(OperatorCallReceived(self.asked, call))
+
     def _fire(self):
         """Any timer that was ever started, even one that has been cancelled."""
         timers = self.harness.of(StartTimer)
@@ -277,6 +320,9 @@ class Story:
         tally = self.harness.state.tally.offers
         ended = sum(n for end, n in tally.ended.items() if end is not OfferEnd.TIMED_OUT)
         assert tally.sent == ended + len(self.harness.state.offers)
+        answers = [e.request for e in self.harness.of(AnswerOperator)]
+        waiting = [w.request for w in self.harness.pending_writes if w.request is not None]
+        assert sorted(answers + waiting) == list(range(1, self.asked + 1)), "one answer each"
         live = list(self.harness.state.tasks)
         assert all(t.holds_resources == (t.state not in TERMINAL_STATES) for t in live)
 

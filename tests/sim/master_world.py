@@ -3,6 +3,7 @@
 The fakes speak the real messages and remember everything they receive; they decide nothing.
 """
 
+import asyncio
 from contextlib import asynccontextmanager
 
 from actorproc import PID, InProcessNetwork, Process, Runtime, VirtualClock
@@ -198,6 +199,7 @@ class FakeAgent(Recorder):
         internal.ShutdownExecutorMessage,
         internal.UpdateFrameworkMessage,
         internal.FrameworkToExecutorMessage,
+        internal.DrainSlaveMessage,
     )
 
     def __init__(self, id, master, *, total="cpus:4;mem:4096", hostname="agent-host"):
@@ -330,6 +332,13 @@ class World:
         """Let everything happen that can happen now, then check the books."""
         await self.clock.advance(0.0)
         check_books(self.core)
+
+    async def operate(self, call):
+        """Carry out an operator's call; returns its status and text."""
+        future = asyncio.ensure_future(self.master.operate(call))
+        await self.settle()
+        answer = future.result()
+        return answer.status, answer.text
 
     async def advance(self, delta_s):
         await self.clock.advance(delta_s)

@@ -207,7 +207,7 @@ async def test_unregistering_loses_everything_and_tells_everybody():
         assert scheduler_.states[-1] == ("t", "TASK_LOST")
         assert scheduler_.updates[-1].status.reason == mesos.TaskStatus.REASON_SLAVE_REMOVED
         assert scheduler_.of(internal.LostSlaveMessage)
-        assert not world.state.registry.admitted
+        assert not world.state.registry.admitted_ids
         agent.pings.clear()
         await world.advance(60.0)
         assert not agent.pings

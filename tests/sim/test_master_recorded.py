@@ -125,36 +125,6 @@ DIFFERENCES = {
         "RescindResourceOfferMessage",
         "who loses offers",
     ): "recovered resources start a run, so an offer is out when the agent is given up",
-    # Not carried out yet.
-    ("e-master-failover-zk", "DrainSlaveMessage", "only theirs"): "operator calls are to come",
-    ("e-master-failover-zk", "ShutdownMessage", "only theirs"): "operator calls are to come",
-    **{
-        ("e-master-failover-zk", f"operator {call}", "501 instead of 200"): "to come"
-        for call in (
-            "UPDATE_WEIGHTS",
-            "UPDATE_QUOTA",
-            "UPDATE_MAINTENANCE_SCHEDULE",
-            "DEACTIVATE_AGENT",
-            "DRAIN_AGENT",
-            "MARK_AGENT_GONE",
-        )
-    },
-    ("l-handmade-v0", "operator UPDATE_MAINTENANCE_SCHEDULE", "501 instead of 200"): "to come",
-    **{
-        ("j-operator", f"operator {call}", "501 instead of 200"): "to come"
-        for call in ("DEACTIVATE_AGENT", "DRAIN_AGENT", "MARK_AGENT_GONE", "REACTIVATE_AGENT")
-    },
-    **{
-        ("j-operator", message, what): "operator calls are to come"
-        for message, what in (
-            ("DrainSlaveMessage", "only theirs"),
-            ("LostSlaveMessage", "only theirs"),
-            ("ShutdownFrameworkMessage", "only ours"),
-            ("ShutdownMessage", "only theirs"),
-            ("StatusUpdateMessage", "only theirs"),
-        )
-    },
-    ("l-handmade-v0", "InverseOffersMessage", "only theirs"): "maintenance is to come",
 }
 
 

@@ -9,6 +9,7 @@ from cluster.core.master.story import Story
 from cluster.errors import InvariantBroken
 from cluster.model.agents import AgentSpec
 from cluster.model.ids import AgentId, ExecutorId, FrameworkId, TaskId
+from cluster.model.maintenance import MachineId
 from cluster.model.peers import PeerId
 from cluster.model.resources import Resources
 from cluster.model.tasks import ExecutorSpec
@@ -56,10 +57,12 @@ class AgentRecord:
         resource_version: what a launch must name; changes with the agent's own updates.
         provider_versions: the same for operations on what its resource providers have.
         generation: counts connections, so that an old timer is recognised.
+        drain_started_s: when it was (last) told to drain.
     """
 
     __slots__ = (
         "agent_id",
+        "drain_started_s",
         "executors",
         "generation",
         "peer",
@@ -87,6 +90,7 @@ class AgentRecord:
         self.resource_version = spec.resource_version
         self.registered_s = now_s
         self.reregistered_s: float | None = None
+        self.drain_started_s: float | None = None
         self.story = Story()
 
     @property
@@ -108,6 +112,11 @@ class AgentRecord:
     @property
     def is_connected(self) -> bool:
         return self.state is AgentState.CONNECTED
+
+    @property
+    def machine(self) -> MachineId:
+        """The machine it runs on, as maintenance knows it."""
+        return MachineId.of(self.spec.hostname, self.spec.ip)
 
     def remember_kill(self, key: TaskKey, policy: object | None) -> None:
         """Repeat the kill when the agent comes back; the oldest is dropped beyond the limit."""
@@ -147,6 +156,11 @@ class AgentBook:
     def has_recovered(self) -> bool:
         """Whether an agent of an earlier master's registry has not come back yet."""
         return bool(self._recovered)
+
+    @property
+    def recovered(self) -> tuple[AgentId, ...]:
+        """Agents of an earlier master that have not come back yet, in the registry's order."""
+        return tuple(self._recovered)
 
     @property
     def registered(self) -> list[AgentRecord]:
@@ -198,7 +212,7 @@ class AgentBook:
             if record is None or record.peer != peer:
                 raise InvariantBroken(f"peer {peer} points to agent {agent_id} in vain")
         for record in self._known.values():
-            if record.state in (AgentState.UNREACHABLE, AgentState.DEPARTED):
+            if record.state in (AgentState.UNREACHABLE, AgentState.DEPARTED, AgentState.GONE):
                 raise InvariantBroken(f"agent {record.agent_id} is {record.state.name} but known")
             if record.agent_id in self._recovered:
                 raise InvariantBroken(f"agent {record.agent_id} is both back and awaited")

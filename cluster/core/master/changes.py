@@ -281,7 +281,12 @@ class Changes:
                 return  # the agent repeats it until the framework has taken note
         self._acknowledge(agent, record.uuid, status)
         if record.state.is_terminal:
-            self._state.operations.complete(record)
+            self._complete(record)
+
+    def _complete(self, record: OperationRecord) -> None:
+        """Nothing more is to be said about it; a draining agent may be empty now."""
+        self._state.operations.complete(record)
+        self._state.touch(record.agent_id)
 
     def _answer_for_unknown(
         self, agent: AgentRecord, framework_id: FrameworkId | None, status: OperationStatus
@@ -491,7 +496,7 @@ class Changes:
             SendOperationAcknowledgement(agent.peer, record.uuid, call.uuid, status.provider_id)
         )
         if record.state.is_terminal and call.uuid == status.uuid:
-            self._state.operations.complete(record)
+            self._complete(record)
         return None
 
     def reconcile(self, framework: FrameworkRecord, call: ReconcileOperations) -> None:
@@ -532,7 +537,7 @@ class Changes:
 
 def lose_operations(state: MasterState, agent_id: AgentId) -> None:
     """Nothing more is heard of an agent's operations; the registry knows why."""
-    is_unreachable = agent_id in state.registry.unreachable
+    is_unreachable = state.registry.is_unreachable(agent_id)
     step = OperationStep.AGENT_LOST if is_unreachable else OperationStep.AGENT_GONE
     for record in state.operations.of_agent(agent_id):
         record.held = EMPTY  # the agent and all that is booked on it leave the allocator

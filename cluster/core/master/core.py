@@ -12,11 +12,13 @@ from cluster.core.master.admission import Admission
 from cluster.core.master.changes import Changes
 from cluster.core.master.effects import MasterEffect
 from cluster.core.master.events import (
+    AgentAnswered,
     AgentPingsMissed,
-    AgentsRecovered,
+    AgentRecoveryTimedOut,
     AgentUpdateReceived,
     AllocationDue,
     AllocationIntervalElapsed,
+    AllocatorRecoveryTimedOut,
     CallReceived,
     ExecutorExited,
     ExecutorMessageReceived,
@@ -27,13 +29,17 @@ from cluster.core.master.events import (
     OperatorCallReceived,
     PeerLost,
     RegistrationReceived,
+    RegistryGcDue,
+    RegistryRecovered,
     RegistryWritten,
+    RemovalDue,
     ReregistrationReceived,
     ReregistrationTimedOut,
     StatusUpdateReceived,
     SubscribeReceived,
     SubscribeRefused,
     UnregistrationReceived,
+    WhitelistRead,
 )
 from cluster.core.master.frameworks import FrameworkRecord
 from cluster.core.master.inverse_offering import InverseOffering
@@ -41,6 +47,7 @@ from cluster.core.master.launches import Launches
 from cluster.core.master.news import News
 from cluster.core.master.offering import Offering
 from cluster.core.master.operators import Operators
+from cluster.core.master.recovery import Recovery
 from cluster.core.master.resource_calls import ResourceCalls
 from cluster.core.master.state import MasterOptions, MasterState
 from cluster.core.master.subscriptions import Subscriptions
@@ -92,13 +99,17 @@ class MasterCore:
         self.state = MasterState(master_id, options, allocator)
         self._subscriptions = Subscriptions(self.state)
         self._admission = Admission(self.state, self._subscriptions)
+        self._recovery = Recovery(self.state, self._admission)
         self._offering = Offering(self.state)
         self._inverse_offering = InverseOffering(self.state)
         self._changes = Changes(self.state, rng or random.Random(0))
         self._launches = Launches(self.state, self._offering, self._changes)
         self._news = News(self.state)
         self._operators = Operators(
-            self.state, self._subscriptions, ResourceCalls(self.state, self._changes)
+            self.state,
+            self._subscriptions,
+            self._admission,
+            ResourceCalls(self.state, self._changes),
         )
 
     def handle(self, event: MasterEvent, now_s: float) -> list[MasterEffect]:
@@ -106,6 +117,7 @@ class MasterCore:
         self.state.now_s = now_s
         self._changes.note_start()
         self._dispatch(event)
+        self._operators.end_of_event()
         self._offering.request_run()
         return self.state.take_effects()
 
@@ -141,11 +153,23 @@ class MasterCore:
                 self._admission.unregister(peer, agent_id)
             case AgentPingsMissed(agent_id):
                 self._admission.pings_missed(agent_id)
-            case RegistryWritten(operation):
-                self.state.tally.registry_written(operation)
-                self._admission.written(operation)
-            case AgentsRecovered(agent_ids):
-                self._admission.recovered(agent_ids)
+            case AgentAnswered(agent_id):
+                self._admission.answered(agent_id)
+            case RegistryRecovered(value):
+                self._recovery.recovered(value)
+                self._operators.recovered()
+            case RegistryWritten():
+                self._registry_written(event)
+            case AgentRecoveryTimedOut():
+                self._recovery.timed_out()
+            case AllocatorRecoveryTimedOut():
+                self._recovery.allocator_timed_out()
+            case RemovalDue():
+                self._admission.removal_due()
+            case RegistryGcDue():
+                self._recovery.collect_garbage()
+            case WhitelistRead(hostnames):
+                self._recovery.whitelist_read(hostnames)
             case ReregistrationTimedOut():
                 self._admission.reregistration_timed_out(event)
             case ExecutorExited():
@@ -158,6 +182,18 @@ class MasterCore:
                 self._peer_lost(event)
             case _:
                 assert_never(event)
+
+    def _registry_written(self, event: RegistryWritten) -> None:
+        """Apply what is durable now, let its story go on, and answer whoever waits for it."""
+        outcome = self.state.registry.apply(event.operation)
+        if outcome.error is not None and event.request is None:
+            raise InvariantBroken(f"the registry refused {event.operation}: {outcome.error}")
+        if outcome.error is None:
+            self.state.tally.registry_written(event.operation)
+            self._admission.written(event.operation)
+            self._operators.written(event.operation)
+        if event.request is not None:
+            self._operators.answer_written(event.request, outcome)
 
     def _peer_lost(self, event: PeerLost) -> None:
         framework = self.state.frameworks.at_peer(event.peer)
@@ -251,6 +287,8 @@ class MasterCore:
             offers = state.offers.of_agent(agent.agent_id)
             if offers and not agent.is_connected:
                 raise InvariantBroken(f"agent {agent.agent_id} is offered but not connected")
+            if offers and not state.may_serve(agent.agent_id):
+                raise InvariantBroken(f"agent {agent.agent_id} is offered but deactivated")
             used = sum(state.used_on(agent).values(), start=EMPTY)
             offered = sum((offer.resources for offer in offers), start=EMPTY)
             shared = offered.shared()

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from cluster.core.master.events import MasterEvent
 from cluster.core.master.registry import RegistryOperation
 from cluster.model.agents import AgentSpec
+from cluster.model.draining import DrainConfig
 from cluster.model.frameworks import FrameworkSpec
 from cluster.model.ids import AgentId, ExecutorId, FrameworkId, OfferId, TaskId
 from cluster.model.maintenance import Unavailability
@@ -145,6 +146,14 @@ class SendAgentReregistered:
 class SendAgentShutdown:
     peer: PeerId
     message: str
+
+
+@dataclass(frozen=True, slots=True)
+class SendDrain:
+    """Kill everything and launch nothing more."""
+
+    peer: PeerId
+    config: DrainConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -327,7 +336,35 @@ class OfferTimer:
     offer_id: OfferId
 
 
-TimerKey = FailoverTimer | ReregistrationTimer | OfferTimer
+@dataclass(frozen=True, slots=True)
+class RecoveryTimer:
+    """How long the agents of an earlier master may take to come back."""
+
+
+@dataclass(frozen=True, slots=True)
+class AllocatorRecoveryTimer:
+    """How long the allocator waits for them."""
+
+
+@dataclass(frozen=True, slots=True)
+class RemovalTimer:
+    """When the next agent may be given up."""
+
+
+@dataclass(frozen=True, slots=True)
+class RegistryGcTimer:
+    """When old entries of the registry are dropped next."""
+
+
+TimerKey = (
+    FailoverTimer
+    | ReregistrationTimer
+    | OfferTimer
+    | RecoveryTimer
+    | AllocatorRecoveryTimer
+    | RemovalTimer
+    | RegistryGcTimer
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -346,9 +383,20 @@ class CancelTimer:
 
 @dataclass(frozen=True, slots=True)
 class WriteRegistry:
-    """Make the operation durable, then feed back ``RegistryWritten``."""
+    """Make the operation durable, then feed back ``RegistryWritten`` with the same fields.
+
+    ``request`` is the operator call that waits for it.
+    """
 
     operation: RegistryOperation
+    request: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EndMaster:
+    """The master must not go on; ``text`` is one line for the operator."""
+
+    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -398,13 +446,17 @@ MasterEffect = (
     | StartTimer
     | CancelTimer
     | WriteRegistry
+    | EndMaster
+    | SendDrain
     | RequestAllocationRun
     | Warn
 )
 
 __all__ = [
+    "AllocatorRecoveryTimer",
     "AnswerOperator",
     "CancelTimer",
+    "EndMaster",
     "FailoverTimer",
     "Forward",
     "InverseOfferDraft",
@@ -414,6 +466,9 @@ __all__ = [
     "OfferDraft",
     "OfferTimer",
     "OperationInQuestion",
+    "RecoveryTimer",
+    "RegistryGcTimer",
+    "RemovalTimer",
     "RequestAllocationRun",
     "ReregistrationTimer",
     "SendAcknowledgement",
@@ -423,6 +478,7 @@ __all__ = [
     "SendAgentShutdown",
     "SendApplyOperation",
     "SendCheckpointResources",
+    "SendDrain",
     "SendFrameworkError",
     "SendInverseOffers",
     "SendKillTask",

@@ -10,6 +10,7 @@ from cluster.model.operations import OperationUpdate
 from cluster.model.operator_calls import OperatorCall
 from cluster.model.peers import PeerId
 from cluster.model.tasks import StatusUpdate
+from cluster.wire.pb import registry_pb2
 
 # From schedulers -------------------------------------------------------------------------------
 
@@ -130,17 +131,52 @@ class AgentPingsMissed:
 
 
 @dataclass(frozen=True, slots=True)
-class RegistryWritten:
-    """A registry operation is durable."""
+class AgentAnswered:
+    """An agent that had been reported by ``AgentPingsMissed`` answers again."""
 
-    operation: RegistryOperation
+    agent_id: AgentId
 
 
 @dataclass(frozen=True, slots=True)
-class AgentsRecovered:
-    """Agents that an earlier master admitted, as read from the registry."""
+class RegistryRecovered:
+    """What an earlier master left behind; nothing else is fed before."""
 
-    agent_ids: tuple[AgentId, ...]
+    value: registry_pb2.Registry
+
+
+@dataclass(frozen=True, slots=True)
+class RegistryWritten:
+    """A registry operation is durable, or had nothing to change."""
+
+    operation: RegistryOperation
+    request: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AgentRecoveryTimedOut:
+    """The agents of an earlier master have had their time to come back."""
+
+
+@dataclass(frozen=True, slots=True)
+class AllocatorRecoveryTimedOut:
+    """The allocator has waited long enough for them."""
+
+
+@dataclass(frozen=True, slots=True)
+class RemovalDue:
+    """The next agent may be given up."""
+
+
+@dataclass(frozen=True, slots=True)
+class RegistryGcDue:
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class WhitelistRead:
+    """Hosts whose agents may be offered; None for all."""
+
+    hostnames: frozenset[str] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +187,7 @@ class FailoverTimedOut:
 
 @dataclass(frozen=True, slots=True)
 class ReregistrationTimedOut:
-    """A disconnected agent (or one known from the registry, generation -1) did not come back."""
+    """A disconnected agent did not come back."""
 
     agent_id: AgentId
     generation: int
@@ -187,8 +223,14 @@ MasterEvent = (
     | OperatorCallReceived
     | PeerLost
     | AgentPingsMissed
+    | AgentAnswered
+    | RegistryRecovered
     | RegistryWritten
-    | AgentsRecovered
+    | AgentRecoveryTimedOut
+    | AllocatorRecoveryTimedOut
+    | RemovalDue
+    | RegistryGcDue
+    | WhitelistRead
     | FailoverTimedOut
     | ReregistrationTimedOut
     | OfferTimedOut
@@ -197,11 +239,13 @@ MasterEvent = (
 )
 
 __all__ = [
+    "AgentAnswered",
     "AgentPingsMissed",
+    "AgentRecoveryTimedOut",
     "AgentUpdateReceived",
-    "AgentsRecovered",
     "AllocationDue",
     "AllocationIntervalElapsed",
+    "AllocatorRecoveryTimedOut",
     "CallReceived",
     "ExecutorExited",
     "ExecutorMessageReceived",
@@ -212,11 +256,15 @@ __all__ = [
     "OperatorCallReceived",
     "PeerLost",
     "RegistrationReceived",
+    "RegistryGcDue",
+    "RegistryRecovered",
     "RegistryWritten",
+    "RemovalDue",
     "ReregistrationReceived",
     "ReregistrationTimedOut",
     "StatusUpdateReceived",
     "SubscribeReceived",
     "SubscribeRefused",
     "UnregistrationReceived",
+    "WhitelistRead",
 ]

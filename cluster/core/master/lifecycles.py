@@ -1,4 +1,4 @@
-"""The three lifecycles of the master as tables: of a task, a framework and an agent.
+"""The lifecycles of the master as tables: of a task, a framework, an agent and a machine.
 
 Framework (master.md §2.2, §2.3)::
 
@@ -20,6 +20,18 @@ Agent (master.md §3; a write to the registry lies between asking and the arrow'
               READMITTING ◄─RETURNED─ UNREACHABLE                     DEPARTED
                     └─ READMITTED ► CONNECTED
 
+    GONE_BEGUN from RECOVERED, CONNECTED, DISCONNECTED or UNREACHABLE leads to MARKING_GONE, and
+    MARKED_GONE from there to GONE.
+
+Service of an agent, beside the above and kept while the agent is away (master.md §3.3, §3.4)::
+
+    ACTIVE ─DEACTIVATE► DEACTIVATED ─DRAIN► DRAINING ─EMPTIED► DRAINED     (DRAIN also of ACTIVE)
+       ▲─────── REACTIVATE ─┴──────────────────────────────────────┘
+
+Machine (master.md §3.5)::
+
+    UP ─SCHEDULED► DRAINING ─STARTED► DOWN ─STOPPED► UP       (UNSCHEDULED: DRAINING ► UP)
+
 Task: the state that the master records when an agent (or the master itself) reports one. What a
 framework is told does not depend on this table: updates are passed on as they come.
 
@@ -32,6 +44,7 @@ from typing import TypeVar
 
 from cluster.core.master.story import Story
 from cluster.errors import InvalidTransition
+from cluster.model.maintenance import MachineMode
 from cluster.model.task_states import TaskState
 
 
@@ -70,6 +83,8 @@ class AgentState(Enum):
     READMITTING = auto()
     REMOVING = auto()
     DEPARTED = auto()
+    MARKING_GONE = auto()
+    GONE = auto()
 
     @property
     def is_registered(self) -> bool:
@@ -83,6 +98,7 @@ _REGISTERED = frozenset(
         AgentState.DISCONNECTED,
         AgentState.MARKING_UNREACHABLE,
         AgentState.REMOVING,
+        AgentState.MARKING_GONE,
     }
 )
 
@@ -98,6 +114,35 @@ class AgentStep(Enum):
     MARKED_UNREACHABLE = auto()
     REMOVAL_BEGUN = auto()
     REMOVED = auto()
+    GONE_BEGUN = auto()
+    MARKED_GONE = auto()
+
+
+class ServiceState(Enum):
+    """Whether an agent may be offered; it keeps this while it is unreachable."""
+
+    ACTIVE = auto()
+    DEACTIVATED = auto()
+    DRAINING = auto()
+    DRAINED = auto()
+
+
+class ServiceStep(Enum):
+    """``EMPTIED``: nothing runs on a draining agent any more."""
+
+    DRAIN = auto()
+    EMPTIED = auto()
+    DEACTIVATE = auto()
+    REACTIVATE = auto()
+
+
+class MachineStep(Enum):
+    """``SCHEDULED``: (still) part of the maintenance schedule when that is replaced."""
+
+    SCHEDULED = auto()
+    UNSCHEDULED = auto()
+    STARTED = auto()
+    STOPPED = auto()
 
 
 FRAMEWORK_TRANSITIONS: Mapping[tuple[FrameworkState, FrameworkStep], FrameworkState] = {
@@ -135,6 +180,35 @@ AGENT_TRANSITIONS: Mapping[tuple[AgentState, AgentStep], AgentState] = {
     (AgentState.UNREACHABLE, AgentStep.RETURNED): AgentState.READMITTING,
     (AgentState.READMITTING, AgentStep.READMITTED): AgentState.CONNECTED,
     (AgentState.REMOVING, AgentStep.REMOVED): AgentState.DEPARTED,
+    (AgentState.RECOVERED, AgentStep.GONE_BEGUN): AgentState.MARKING_GONE,
+    (AgentState.CONNECTED, AgentStep.GONE_BEGUN): AgentState.MARKING_GONE,
+    (AgentState.DISCONNECTED, AgentStep.GONE_BEGUN): AgentState.MARKING_GONE,
+    (AgentState.UNREACHABLE, AgentStep.GONE_BEGUN): AgentState.MARKING_GONE,
+    (AgentState.MARKING_GONE, AgentStep.MARKED_GONE): AgentState.GONE,
+}
+
+SERVICE_TRANSITIONS: Mapping[tuple[ServiceState, ServiceStep], ServiceState] = {
+    (ServiceState.ACTIVE, ServiceStep.DRAIN): ServiceState.DRAINING,
+    (ServiceState.ACTIVE, ServiceStep.DEACTIVATE): ServiceState.DEACTIVATED,
+    (ServiceState.DEACTIVATED, ServiceStep.DRAIN): ServiceState.DRAINING,
+    (ServiceState.DEACTIVATED, ServiceStep.DEACTIVATE): ServiceState.DEACTIVATED,
+    (ServiceState.DEACTIVATED, ServiceStep.REACTIVATE): ServiceState.ACTIVE,
+    (ServiceState.DRAINING, ServiceStep.DRAIN): ServiceState.DRAINING,
+    (ServiceState.DRAINING, ServiceStep.EMPTIED): ServiceState.DRAINED,
+    (ServiceState.DRAINING, ServiceStep.DEACTIVATE): ServiceState.DRAINING,
+    (ServiceState.DRAINED, ServiceStep.DRAIN): ServiceState.DRAINING,
+    (ServiceState.DRAINED, ServiceStep.DEACTIVATE): ServiceState.DRAINED,
+    (ServiceState.DRAINED, ServiceStep.REACTIVATE): ServiceState.ACTIVE,
+}
+
+MACHINE_TRANSITIONS: Mapping[tuple[MachineMode, MachineStep], MachineMode] = {
+    (MachineMode.UP, MachineStep.SCHEDULED): MachineMode.DRAINING,
+    (MachineMode.UP, MachineStep.UNSCHEDULED): MachineMode.UP,
+    (MachineMode.DRAINING, MachineStep.SCHEDULED): MachineMode.DRAINING,
+    (MachineMode.DRAINING, MachineStep.UNSCHEDULED): MachineMode.UP,
+    (MachineMode.DRAINING, MachineStep.STARTED): MachineMode.DOWN,
+    (MachineMode.DOWN, MachineStep.SCHEDULED): MachineMode.DOWN,
+    (MachineMode.DOWN, MachineStep.STOPPED): MachineMode.UP,
 }
 
 
@@ -175,10 +249,15 @@ def advance(
 __all__ = [
     "AGENT_TRANSITIONS",
     "FRAMEWORK_TRANSITIONS",
+    "MACHINE_TRANSITIONS",
+    "SERVICE_TRANSITIONS",
     "TASK_TRANSITIONS",
     "AgentState",
     "AgentStep",
     "FrameworkState",
     "FrameworkStep",
+    "MachineStep",
+    "ServiceState",
+    "ServiceStep",
     "advance",
 ]

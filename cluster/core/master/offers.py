@@ -1,5 +1,6 @@
 """Outstanding offers, by id, framework and agent."""
 
+from collections.abc import Iterator
 from typing import TypeVar
 
 from cluster.errors import InvariantBroken
@@ -17,6 +18,10 @@ class OfferBook:
         self._made_s: dict[OfferId, float] = {}
         self._by_framework: dict[FrameworkId, dict[OfferId, None]] = {}
         self._by_agent: dict[AgentId, dict[OfferId, None]] = {}
+
+    def __iter__(self) -> Iterator[Offer]:
+        """Oldest first; the book may change meanwhile."""
+        return iter(list(self._offers.values()))
 
     def __len__(self) -> int:
         return len(self._offers)

@@ -54,7 +54,9 @@ def _answer(
         state=task_state if framework.spec.is_partition_aware else TaskState.LOST,
         reason=UpdateReason.RECONCILIATION,
         message=message,
-        unreachable_time_s=None if agent_id is None else state.registry.unreachable.get(agent_id),
+        unreachable_time_s=None
+        if agent_id is None
+        else state.registry.unreachable_since_s(agent_id),
         is_answer=True,
     )
 

@@ -3,9 +3,8 @@
 Offers stand in the way of nobody: as many are rescinded as it takes. Source: master.md §9.
 """
 
-from dataclasses import dataclass
-
 from cluster.core.master.agents import AgentRecord
+from cluster.core.master.answers import ACCEPTED, BAD_REQUEST, CONFLICT, Answer
 from cluster.core.master.changes import Changes, operator_asker
 from cluster.core.master.state import MasterState
 from cluster.model.operations import (
@@ -29,18 +28,6 @@ from cluster.model.operator_calls import (
     UnreserveResources,
 )
 from cluster.validation.operations import change_error
-
-ACCEPTED = 202
-BAD_REQUEST = 400
-CONFLICT = 409
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """An HTTP status, and what is wrong when it is not 2xx."""
-
-    status: int
-    text: str = ""
 
 
 class ResourceCalls:
@@ -99,4 +86,4 @@ def _invalid(change: Change, agent: AgentRecord, error: str) -> str:
     )
 
 
-__all__ = ["Answer", "ResourceCalls"]
+__all__ = ["ResourceCalls"]

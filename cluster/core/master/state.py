@@ -4,7 +4,8 @@ The stories (``subscriptions``, ``admission``, ``launches``, ``offering``, ``new
 class keeps the books and the allocator in step, so that every resource is free, offered or used.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from cluster.core.allocator import Allocator
 from cluster.core.allocator.events import (
@@ -31,6 +32,7 @@ from cluster.core.master.operations import OperationBook
 from cluster.core.master.registry import Registry
 from cluster.core.master.tallies import SOURCE_MASTER, MasterTally, OfferEnd
 from cluster.core.master.tasks import TaskBook, TaskRecord
+from cluster.model.domains import FaultDomain
 from cluster.model.ids import AgentId, FrameworkId, MasterId, OfferId
 from cluster.model.offers import InverseOffer, Offer
 from cluster.model.operations import Conversion, single
@@ -46,6 +48,11 @@ class MasterOptions:
     Attributes:
         offer_timeout_s: how long an offer stays valid; None for ever.
         allowed_roles: None allows every role.
+        removal_interval_s: least time between two agents that are given up; 0 sets no limit.
+        recovery_removal_limit: largest share of the agents of an earlier master that may be
+            missing; beyond it the master ends.
+        seed_weights: weights of roles, used when the registry has none.
+        domain: where this master stands; None admits no agent that has a domain.
         executors_per_agent_max: an agent with so many custom executors is not offered; None for
             any number.
     """
@@ -58,6 +65,15 @@ class MasterOptions:
     completed_tasks_per_framework_max: int = 1000
     unreachable_tasks_per_framework_max: int = 1000
     executors_per_agent_max: int | None = None
+    removal_interval_s: float = 0.0
+    recovery_removal_limit: float = 1.0
+    allocator_recovery_timeout_s: float = 600.0
+    registry_gc_interval_s: float = 900.0
+    registry_max_agent_age_s: float = 1_209_600.0
+    registry_max_agent_count: int = 102_400
+    seed_weights: Mapping[str, float] = field(default_factory=dict)
+    domain: FaultDomain | None = None
+    require_agent_domain: bool = False
 
 
 class MasterState:
@@ -77,6 +93,9 @@ class MasterState:
         self.inverse_offers = InverseOfferBook()
         self.operations = OperationBook()
         self.registry = Registry()
+        self.whitelist: frozenset[str] | None = None
+        self.draining: dict[AgentId, None] = {}
+        self._touched: dict[AgentId, None] = {}
         self.tally = MasterTally()
         self._outbox: list[MasterEffect] = []
         self._frameworks_named = 0
@@ -128,6 +147,7 @@ class MasterState:
         refuse_s: float | None = None,
     ) -> None:
         """Tell the allocator that resources are free again; ``refuse_s`` None sets no filter."""
+        self.touch(agent_id)
         if resources:
             self.allocator.handle(
                 ResourcesRecovered(framework_id, role, agent_id, resources, refuse_s), self.now_s
@@ -283,9 +303,37 @@ class MasterState:
             task.holds_resources = False
             self.release_task(task)
         self.tasks.complete(task)
+        self.touch(task.agent_id)
         agent = self.agents.get(task.agent_id)
         if agent is not None:
             agent.pending_kills.pop(task.key, None)
+
+    # Draining ------------------------------------------------------------------------------------
+
+    def touch(self, agent_id: AgentId) -> None:
+        """Something on the agent ended; if it is draining, that may have been the last thing."""
+        if agent_id in self.draining:
+            self._touched[agent_id] = None
+
+    def take_touched(self) -> tuple[AgentId, ...]:
+        """Draining agents on which something ended since the last call."""
+        if not self._touched:
+            return ()
+        touched = tuple(self._touched)
+        self._touched.clear()
+        return touched
+
+    def is_empty(self, agent: AgentRecord) -> bool:
+        """Whether nothing of a framework is left on an agent."""
+        agent_id = agent.agent_id
+        return not (
+            agent.executors or self.tasks.of_agent(agent_id) or self.operations.of_agent(agent_id)
+        )
+
+    def may_serve(self, agent_id: AgentId) -> bool:
+        """Whether a connected agent may be offered: it is neither deactivated nor draining."""
+        entry = self.registry.admitted(agent_id)
+        return entry is None or not entry.is_deactivated
 
     # Questions -----------------------------------------------------------------------------------
 
@@ -295,9 +343,9 @@ class MasterState:
             return AgentStanding.REGISTERED
         if self.agents.is_recovered(agent_id):
             return AgentStanding.RECOVERED
-        if agent_id in self.registry.unreachable:
+        if self.registry.is_unreachable(agent_id):
             return AgentStanding.UNREACHABLE
-        if agent_id in self.registry.gone:
+        if self.registry.is_gone(agent_id):
             return AgentStanding.GONE
         return AgentStanding.UNKNOWN
 

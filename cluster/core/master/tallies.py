@@ -13,7 +13,7 @@ from enum import Enum
 
 from cluster.core.master.registry import (
     AdmitAgent,
-    MarkAgentReachable,
+    MarkAgentGone,
     MarkAgentUnreachable,
     RegistryOperation,
     RemoveAgent,
@@ -165,13 +165,11 @@ class MasterTally:
         match operation:
             case AdmitAgent():
                 self.counts["slave_registrations"] += 1
-            case MarkAgentReachable():
-                self.counts["slave_reregistrations"] += 1
             case MarkAgentUnreachable():
                 self.counts["slave_unreachable_completed"] += 1
                 self.counts["slave_removals"] += 1
                 self.counts["slave_removals/reason_unhealthy"] += 1
-            case RemoveAgent():
+            case RemoveAgent() | MarkAgentGone():
                 self.counts["slave_removals"] += 1
             case _:
                 pass

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from cluster.core.allocator import AllocatorOptions, parse_min_allocatable
-from cluster.core.master.events import AgentsRecovered
+from cluster.core.master.events import RegistryRecovered
 from cluster.core.master.state import MasterOptions
 from cluster.errors import InvalidInput
 from cluster.testing.scenarios.play import Play
@@ -90,10 +90,9 @@ def restart_master(play: Play, given: Words) -> None:
     ``restart-master``
     """
     given.end()
-    registry = play.stage.core.state.registry
-    admitted = tuple(registry.admitted)
+    registry = play.stage.core.state.registry.value()
     play.stage.start_master()
-    play.stage.feed(AgentsRecovered(admitted))
+    play.stage.feed(RegistryRecovered(registry))
 
 
 __all__ = ["master", "restart_master", "run", "tick", "write"]

@@ -15,6 +15,7 @@ from cluster.core.master.core import MasterCore
 from cluster.core.master.effects import (
     AnswerOperator,
     CancelTimer,
+    EndMaster,
     Forward,
     Link,
     MasterEffect,
@@ -26,6 +27,7 @@ from cluster.core.master.effects import (
     SendAgentShutdown,
     SendApplyOperation,
     SendCheckpointResources,
+    SendDrain,
     SendFrameworkError,
     SendInverseOffers,
     SendKillTask,
@@ -57,7 +59,6 @@ from cluster.core.master.events import (
     MasterEvent,
     RegistryWritten,
 )
-from cluster.core.master.registry import RegistryOperation
 from cluster.core.master.state import MasterOptions
 from cluster.model.ids import FrameworkId, MasterId
 from cluster.model.offers import InverseOffer, Offer
@@ -91,7 +92,7 @@ class Stage:
         self.allocator_options = AllocatorOptions()
         self.is_registry_slow = False
         self.shows_registry = False
-        self.pending_writes: list[RegistryOperation] = []
+        self.pending_writes: list[WriteRegistry] = []
         self._check = check
         self._masters_made = 0
         self._core: MasterCore | None = None
@@ -179,7 +180,8 @@ class Stage:
 
     def write(self) -> None:
         """The oldest registry write is durable."""
-        self.feed(RegistryWritten(self.pending_writes.pop(0)))
+        write = self.pending_writes.pop(0)
+        self.feed(RegistryWritten(write.operation, write.request))
 
     def run(self) -> bool:
         """The allocation run that is due; returns whether there was one."""
@@ -233,8 +235,10 @@ class Stage:
             case RequestAllocationRun():
                 self._is_run_due = True
                 return []
+            case EndMaster(text):
+                return [f"the master ends: {text}"]
             case WriteRegistry(operation):
-                self.pending_writes.append(operation)
+                self.pending_writes.append(effect)
                 return [f"registry: {self._plain(operation)}"] if self.shows_registry else []
             case StartTimer(key, delay_s, event):
                 self._timers_started += 1
@@ -278,6 +282,8 @@ class Stage:
                 return [self._inverse_offer(draft.offer) for draft in inverse_drafts]
             case SendReport(_, report):
                 return [self._report(report)]
+            case SendDrain(_, config):
+                return [f"drain{', then be gone' if config.mark_gone else ''}"]
             case SendAgentLost(_, agent_id):
                 return [f"agent {name(agent_id)} is lost"]
             case Forward(_, payload):

@@ -188,9 +188,9 @@ def attributes_read(but_not_in):
 
 
 def test_only_changed_flags_are_reported():
-    config = MasterConfig(work_dir="/w", quorum=3, registry_max_agent_count=7)
+    config = MasterConfig(work_dir="/w", quorum=3, cluster="c")
     assert not_yet_effective(MasterConfig(work_dir="/w")) == []
-    assert not_yet_effective(config) == ["quorum", "registry_max_agent_count"]
+    assert not_yet_effective(config) == ["cluster", "quorum"]
 
 
 def test_protection_that_does_not_exist_is_refused():

@@ -7,11 +7,18 @@ import random
 
 from cluster.core.allocator import AllocatorOptions, HierarchicalAllocator
 from cluster.core.master.core import MasterCore
-from cluster.core.master.effects import RequestAllocationRun, SendOffers, WriteRegistry
+from cluster.core.master.effects import (
+    AnswerOperator,
+    RequestAllocationRun,
+    SendOffers,
+    WriteRegistry,
+)
 from cluster.core.master.events import (
     AllocationDue,
     CallReceived,
+    OperatorCallReceived,
     RegistrationReceived,
+    RegistryRecovered,
     RegistryWritten,
     ReregistrationReceived,
     StatusUpdateReceived,
@@ -26,6 +33,9 @@ from cluster.model.peers import PeerId
 from cluster.model.resources import Resources
 from cluster.model.task_states import TaskState
 from cluster.model.tasks import StatusUpdate, TaskReport, TaskSpec, TaskStatusNote
+from cluster.wire.pb import mesos_pb2 as mesos
+from cluster.wire.pb import registry_pb2
+from cluster.wire.resources import resources_to_pb
 from tests.sim.master_world import check_books
 
 AGENT = PeerId("slave(1)@10.0.0.10:5051")
@@ -33,17 +43,27 @@ SCHEDULER = PeerId("scheduler-1@10.0.0.20:1")
 
 
 def agent_spec(text="cpus:4;mem:4096", **changes):
+    parsed = Resources.parse(text)
     values = {
         "hostname": "host",
         "ip": "10.0.0.10",
         "checkpoint": True,
-        "total": Resources.parse(text),
+        "total": parsed,
         "version": "1.11.0",
         "capabilities": frozenset(AgentCapability),
         "resource_version": b"v",
-        "payload": text,
+        "payload": mesos.SlaveInfo(
+            hostname="host", resources=resources_to_pb(parsed, refined=False)
+        ),
     }
     return AgentSpec(**{**values, **changes})
+
+
+def slave_info(agent_id, text="cpus:4;mem:4096"):
+    """What the registry keeps of an agent with that id."""
+    info = agent_spec(text).payload
+    info.id.value = agent_id
+    return info
 
 
 def framework_spec(framework_id=None, *, aware=False, **changes):
@@ -132,6 +152,7 @@ class Harness:
         self.pending_writes = []
         self.is_run_due = False
         self.now_s = 1000.0
+        self.requests = 0
 
     @property
     def state(self):
@@ -142,7 +163,7 @@ class Harness:
         effects = self.core.handle(event, self.now_s)
         for effect in effects:
             if isinstance(effect, WriteRegistry):
-                self.pending_writes.append(effect.operation)
+                self.pending_writes.append(effect)
             elif isinstance(effect, RequestAllocationRun):
                 self.is_run_due = True
         self.effects += effects
@@ -151,7 +172,40 @@ class Harness:
 
     def write(self):
         """Complete the oldest registry write."""
-        return self.feed(RegistryWritten(self.pending_writes.pop(0)))
+        write = self.pending_writes.pop(0)
+        return self.feed(RegistryWritten(write.operation, write.request))
+
+    def write_all(self):
+        """Complete all registry writes, those that follow from others too."""
+        effects = []
+        while self.pending_writes:
+            effects += self.write()
+        return effects
+
+    @property
+    def pending_operations(self):
+        return [write.operation for write in self.pending_writes]
+
+    def recover(self, value=None, *, admitted=(), gone=()):
+        """Start from a registry; ``admitted`` and ``gone`` are agent ids to put in."""
+        value = value or registry_pb2.Registry()
+        for agent_id in admitted:
+            value.slaves.slaves.add().info.CopyFrom(slave_info(agent_id))
+        for agent_id in gone:
+            entry = value.gone.slaves.add()
+            entry.id.value = agent_id
+            entry.timestamp.nanoseconds = 1
+        return self.feed(RegistryRecovered(value))
+
+    def operate(self, call):
+        """An operator's call, with the registry written; returns its one answer."""
+        self.requests += 1
+        effects = self.feed(OperatorCallReceived(self.requests, call))
+        effects += self.write_all()
+        (answer,) = [
+            e for e in effects if isinstance(e, AnswerOperator) and e.request == self.requests
+        ]
+        return answer
 
     def allocate(self):
         """Carry out the run that is due; returns the offers made."""

@@ -1,6 +1,10 @@
 """What the master does while the registry is still being written, and after it has been read."""
 
+import pytest
+
 from cluster.core.master.effects import (
+    EndMaster,
+    RecoveryTimer,
     SendAgentLost,
     SendAgentRegistered,
     SendAgentReregistered,
@@ -12,25 +16,26 @@ from cluster.core.master.effects import (
 )
 from cluster.core.master.events import (
     AgentPingsMissed,
-    AgentsRecovered,
+    AgentRecoveryTimedOut,
     PeerLost,
-    RegistryWritten,
-    ReregistrationTimedOut,
     UnregistrationReceived,
 )
-from cluster.core.master.registry import AdmitAgent, MarkAgentGone, MarkAgentUnreachable
+from cluster.core.master.registry import AdmitAgent, MarkAgentUnreachable
 from cluster.model.calls import Accept, Launch, Reconcile, Teardown
 from cluster.model.ids import AgentId, TaskId
+from cluster.model.peers import PeerId
 from tests.unit.master.core_harness import (
     AGENT,
     SCHEDULER,
     Harness,
     framework_spec,
+    slave_info,
     task_report,
     task_spec,
 )
 
-A = AgentId("m-S0")
+A, B = AgentId("m-S0"), AgentId("m-S1")
+OTHER = PeerId("slave(1)@10.0.0.11:5051")
 
 
 def running_task(**options):
@@ -48,9 +53,9 @@ def running_task(**options):
 def test_nobody_is_answered_before_the_registry_knows():
     harness = Harness()
     harness.register()
-    assert harness.pending_writes == [AdmitAgent(A)]
+    assert harness.pending_operations == [AdmitAgent(A, slave_info(A))]
     harness.register()
-    assert harness.pending_writes == [AdmitAgent(A)], "one registration of a pid at a time"
+    assert len(harness.pending_writes) == 1, "one registration of a pid at a time"
     assert not harness.of(SendAgentRegistered)
     harness.write()
     assert [e.agent_id for e in harness.of(SendAgentRegistered)] == [A]
@@ -73,7 +78,7 @@ def test_agent_being_marked_unreachable_gets_no_offers_and_cannot_return_yet():
     harness.reregister([task_report()], [framework_spec("m-0000")])
     harness.feed(UnregistrationReceived(AGENT, A))
     harness.feed(AgentPingsMissed(A))
-    assert harness.pending_writes == [MarkAgentUnreachable(A, harness.now_s)]
+    assert harness.pending_operations == [MarkAgentUnreachable(A, harness.now_s)]
     assert not harness.of(SendAgentLost)
     harness.write()
     assert [e.agent_id for e in harness.of(SendAgentLost)] == [A]
@@ -96,8 +101,8 @@ def test_framework_removed_while_its_agent_returns():
 
 
 def test_gone_agent_is_shut_down():
-    harness = running_task()
-    harness.feed(RegistryWritten(MarkAgentGone(AgentId("lost"), 1.0)))
+    harness = Harness()
+    harness.recover(gone=["lost"])
     harness.reregister(agent_id="lost")
     (shutdown,) = harness.of(SendAgentShutdown)
     assert shutdown.message == "Agent has been marked gone"
@@ -105,9 +110,10 @@ def test_gone_agent_is_shut_down():
 
 def test_recovered_agents_are_awaited_and_then_given_up():
     harness = Harness(agent_reregister_timeout_s=600.0)
+    harness.recover(admitted=["m-S0", "m-S1"])
     harness.subscribe()
-    harness.feed(AgentsRecovered((A, AgentId("m-S1"))))
-    assert {e.delay_s for e in harness.of(StartTimer)} == {600.0}
+    (timer,) = [e for e in harness.of(StartTimer) if e.key == RecoveryTimer()]
+    assert timer.delay_s == 600.0
     # While any agent is awaited, a question without an agent cannot be answered.
     question = Reconcile(((TaskId("t"), None), (TaskId("t"), A)))
     harness.call(question)
@@ -115,12 +121,40 @@ def test_recovered_agents_are_awaited_and_then_given_up():
     harness.reregister([task_report(framework_id="m-0000")], [framework_spec("m-0000")])
     harness.write()
     assert not harness.state.agents.is_recovered(A)
-    harness.feed(ReregistrationTimedOut(A, -1))
-    assert not harness.pending_writes, "it is back"
-    harness.feed(ReregistrationTimedOut(AgentId("m-S1"), -1))
+    harness.feed(timer.event)
+    assert harness.pending_operations == [MarkAgentUnreachable(B, harness.now_s)]
+    harness.reregister(agent_id=B, peer=OTHER)
+    assert len(harness.pending_writes) == 1, "it is being given up"
     harness.write()
-    assert [e.agent_id for e in harness.of(SendAgentLost)] == ["m-S1"]
-    assert harness.state.standing(AgentId("m-S1")).name == "UNREACHABLE"
+    assert [e.agent_id for e in harness.of(SendAgentLost)] == [B]
+    assert harness.state.standing(B).name == "UNREACHABLE"
+    harness.reregister(agent_id=B, peer=OTHER)
+    harness.write()
+    assert harness.state.agents.get(B).is_connected
+
+
+@pytest.mark.parametrize(("limit", "ends"), [(0.49, True), (0.5, False)])
+def test_too_many_missing_agents_end_the_master(limit, ends):
+    harness = Harness(recovery_removal_limit=limit)
+    harness.recover(admitted=["m-S0", "m-S1"])
+    harness.reregister()
+    harness.write()
+    harness.feed(AgentRecoveryTimedOut())
+    assert bool(harness.of(EndMaster)) is ends
+    assert bool(harness.pending_writes) is not ends
+    if ends:
+        (end,) = harness.of(EndMaster)
+        assert end.text == (
+            "1 of 2 agents did not come back, which is more than "
+            "--recovery_agent_removal_limit allows (49%)"
+        )
+
+
+def test_new_agents_never_get_the_id_of_a_known_one():
+    harness = Harness()
+    harness.recover(admitted=["m-S0"], gone=["m-S1"])
+    harness.register()
+    assert harness.pending_operations == [AdmitAgent(AgentId("m-S2"), slave_info("m-S2"))]
 
 
 def test_old_reregistration_timer_means_nothing():

@@ -7,17 +7,23 @@ import pytest
 from cluster.core.master.lifecycles import (
     AGENT_TRANSITIONS,
     FRAMEWORK_TRANSITIONS,
+    MACHINE_TRANSITIONS,
+    SERVICE_TRANSITIONS,
     TASK_TRANSITIONS,
     AgentState,
     AgentStep,
     FrameworkState,
     FrameworkStep,
+    MachineStep,
+    ServiceState,
+    ServiceStep,
     advance,
 )
 from cluster.core.master.story import STORY_STEPS_MAX, Story
 from cluster.core.master.tasks import TaskRecord
 from cluster.errors import InvalidTransition
 from cluster.model.ids import AgentId, FrameworkId, TaskId
+from cluster.model.maintenance import MachineMode
 from cluster.model.resources import Resources
 from cluster.model.task_states import TaskState
 
@@ -32,19 +38,40 @@ DISCONNECTED  ACTIVE      -            -             COMPLETED           COMPLET
 COMPLETED     -           -            -             -                   -          -
 """  # noqa: E501 - a table is read by its columns
 
-# Source: master.md §3.1 (register), §3.2 (re-register), §3.3 (liveness).
+# Source: master.md §3.1 (register), §3.2 (re-register), §3.3 (liveness, MARK_AGENT_GONE: also of
+# agents that are unreachable or not back yet, for good; one write to the registry at a time).
 AGENTS = """
-                     ADMITTED   LINK_LOST     RETURNED     READMITTED  GIVEN_UP             MARKED_UNREACHABLE  REMOVAL_BEGUN  REMOVED
-RECOVERED            -          -             READMITTING  -           MARKING_UNREACHABLE  -                   -              -
-ADMITTING            CONNECTED  -             -            -           -                    -                   -              -
-CONNECTED            -          DISCONNECTED  CONNECTED    -           MARKING_UNREACHABLE  -                   REMOVING       -
-DISCONNECTED         -          -             CONNECTED    -           MARKING_UNREACHABLE  -                   REMOVING       -
-MARKING_UNREACHABLE  -          -             -            -           -                    UNREACHABLE         -              -
-UNREACHABLE          -          -             READMITTING  -           -                    -                   -              -
-READMITTING          -          -             -            CONNECTED   -                    -                   -              -
-REMOVING             -          -             -            -           -                    -                   -              DEPARTED
-DEPARTED             -          -             -            -           -                    -                   -              -
+                     ADMITTED   LINK_LOST     RETURNED     READMITTED  GIVEN_UP             MARKED_UNREACHABLE  REMOVAL_BEGUN  REMOVED   GONE_BEGUN    MARKED_GONE
+RECOVERED            -          -             READMITTING  -           MARKING_UNREACHABLE  -                   -              -         MARKING_GONE  -
+ADMITTING            CONNECTED  -             -            -           -                    -                   -              -         -             -
+CONNECTED            -          DISCONNECTED  CONNECTED    -           MARKING_UNREACHABLE  -                   REMOVING       -         MARKING_GONE  -
+DISCONNECTED         -          -             CONNECTED    -           MARKING_UNREACHABLE  -                   REMOVING       -         MARKING_GONE  -
+MARKING_UNREACHABLE  -          -             -            -           -                    UNREACHABLE         -              -         -             -
+UNREACHABLE          -          -             READMITTING  -           -                    -                   -              -         MARKING_GONE  -
+READMITTING          -          -             -            CONNECTED   -                    -                   -              -         -             -
+REMOVING             -          -             -            -           -                    -                   -              DEPARTED  -             -
+DEPARTED             -          -             -            -           -                    -                   -              -         -             -
+MARKING_GONE         -          -             -            -           -                    -                   -              -         -             GONE
+GONE                 -          -             -            -           -                    -                   -              -         -             -
 """  # noqa: E501 - a table is read by its columns
+
+# Source: master.md §3.3 (DEACTIVATE, REACTIVATE: refused while draining), §3.4 (drain: deactivates;
+# drained when nothing is left; reactivation clears it).
+SERVICE = """
+             DRAIN     EMPTIED  DEACTIVATE   REACTIVATE
+ACTIVE       DRAINING  -        DEACTIVATED  -
+DEACTIVATED  DRAINING  -        DEACTIVATED  ACTIVE
+DRAINING     DRAINING  DRAINED  DRAINING     -
+DRAINED      DRAINING  -        DRAINED      ACTIVE
+"""
+
+# Source: master.md §3.5 (the table of steps; a DOWN machine may not vanish from the schedule).
+MACHINES = """
+          SCHEDULED  UNSCHEDULED  STARTED  STOPPED
+UP        DRAINING   UP           -        -
+DRAINING  DRAINING   UP           DOWN     -
+DOWN      DOWN       -            -        UP
+"""
 
 
 def _rows(text):
@@ -74,10 +101,22 @@ def test_agent(state, step, outcome):
     _check(AGENT_TRANSITIONS, AgentState, AgentStep, state, step, outcome)
 
 
+@pytest.mark.parametrize(("state", "step", "outcome"), list(_rows(SERVICE)))
+def test_service(state, step, outcome):
+    _check(SERVICE_TRANSITIONS, ServiceState, ServiceStep, state, step, outcome)
+
+
+@pytest.mark.parametrize(("state", "step", "outcome"), list(_rows(MACHINES)))
+def test_machine(state, step, outcome):
+    _check(MACHINE_TRANSITIONS, MachineMode, MachineStep, state, step, outcome)
+
+
 def test_the_expectations_are_complete():
     for text, states, steps in (
         (FRAMEWORKS, FrameworkState, FrameworkStep),
         (AGENTS, AgentState, AgentStep),
+        (SERVICE, ServiceState, ServiceStep),
+        (MACHINES, MachineMode, MachineStep),
     ):
         pairs = {(state, step) for state, step, _ in _rows(text)}
         assert pairs == {(s.name, t.name) for s, t in itertools.product(states, steps)}

@@ -16,7 +16,6 @@ from cluster.core.master.effects import (
 )
 from cluster.core.master.events import (
     AgentPingsMissed,
-    AgentsRecovered,
     AgentUpdateReceived,
     OperationStatusReceived,
     PeerLost,
@@ -31,6 +30,7 @@ from cluster.core.master.operations import (
     OperationRecord,
     OperationStep,
 )
+from cluster.core.master.registry import AdmitAgent, MarkAgentGone
 from cluster.core.master.story import Story
 from cluster.errors import InvalidTransition
 from cluster.model.agents import AgentNews, ProviderReport
@@ -52,7 +52,7 @@ from cluster.model.operations import (
     Reserve,
 )
 from cluster.model.resources import DiskSourceType, Resources
-from tests.unit.master.core_harness import AGENT, SCHEDULER, framework_spec, task_spec
+from tests.unit.master.core_harness import AGENT, SCHEDULER, framework_spec, slave_info, task_spec
 from tests.unit.master.operation_values import marked, provided, reserved
 from tests.unit.master.test_operations_accept import ALL_CAPABILITIES, Cluster, of, states
 
@@ -464,7 +464,7 @@ def test_reconciliation():
 
 def test_reconciliation_while_agents_are_away():
     cluster = Cluster()
-    cluster.harness.feed(AgentsRecovered(("m-S7",)))
+    cluster.harness.state.agents.recover("m-S7")
     assert [a[:2] for a in asked(cluster, ("no", "m-S7"), ("no", None))] == [
         ("no", "RECOVERING"),
         ("no", "RECOVERING"),
@@ -472,7 +472,8 @@ def test_reconciliation_while_agents_are_away():
     cluster.harness.feed(AgentPingsMissed("m-S0"))
     cluster.harness.write()
     assert [a[:2] for a in asked(cluster, ("no", "m-S0"))] == [("no", "UNREACHABLE")]
-    cluster.harness.state.registry.gone["m-S9"] = 0.0
+    cluster.harness.state.registry.apply(AdmitAgent("m-S9", slave_info("m-S9")))
+    cluster.harness.state.registry.apply(MarkAgentGone("m-S9", 0.0))
     assert [a[:2] for a in asked(cluster, ("no", "m-S9"))] == [("no", "GONE_BY_OPERATOR")]
 
 

@@ -3,8 +3,7 @@
 import pytest
 
 from cluster.core.master.effects import SendReport
-from cluster.core.master.events import AgentPingsMissed, AgentsRecovered, RegistryWritten
-from cluster.core.master.registry import MarkAgentGone
+from cluster.core.master.events import AgentPingsMissed
 from cluster.model.calls import Accept, Launch, Reconcile
 from cluster.model.ids import AgentId, TaskId
 from cluster.model.task_states import UpdateReason
@@ -22,15 +21,15 @@ ROWS = [
 ]
 
 
-def world(aware):
+def world(aware, awaited=()):
     harness = Harness()
+    harness.recover(admitted=awaited, gone=["gone"])
     harness.register()
     harness.write()
     harness.reregister(agent_id="unreachable", peer="slave(1)@10.0.0.11:1", ip="10.0.0.11")
     harness.write()
     harness.feed(AgentPingsMissed(AgentId("unreachable")))
     harness.write()
-    harness.feed(RegistryWritten(MarkAgentGone(AgentId("gone"), 1.0)))
     harness.subscribe(framework_spec(aware=aware))
     (offer,) = harness.allocate()
     harness.call(Accept((offer.offer_id,), (Launch((task_spec(),)),), 0.0))
@@ -57,7 +56,6 @@ def test_answer(situation, task_id, agent_id, to_aware, to_other, aware):
     ("agent_id", "is_answered"), [("awaited", False), (None, False), ("m-S0", True), ("x", True)]
 )
 def test_no_answer_while_the_agent_may_still_come_back(agent_id, is_answered):
-    harness = world(True)
-    harness.feed(AgentsRecovered((AgentId("awaited"),)))
+    harness = world(True, ["awaited"])
     assert bool(ask(harness, "x", agent_id)) == is_answered
     assert ask(harness, "t", None), "a live task is always known"

@@ -76,7 +76,7 @@ def test_right_messages():
             lambda m: m.slave.domain.fault_domain.region.MergeFrom(
                 mesos.DomainInfo.FaultDomain.RegionInfo(name="r")
             ),
-            "no domain",
+            "slave.domain: must name fault_domain.region",
         ),
         (lambda m: setattr(m, "version", "0.9.9"), "at least 1.0.0"),
     ],
