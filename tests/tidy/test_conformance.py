@@ -42,9 +42,14 @@ def key(cell):
 
 @cache
 def functions(file):
+    """Functions of a module, and state machines: ``TestX = X.TestCase``."""
     tree = ast.parse(file.read_text(encoding="utf-8"))
     kinds = (ast.FunctionDef, ast.AsyncFunctionDef)
-    return {node.name for node in ast.walk(tree) if isinstance(node, kinds)}
+    assigned = (node.targets for node in tree.body if isinstance(node, ast.Assign))
+    return {
+        *(node.name for node in ast.walk(tree) if isinstance(node, kinds)),
+        *(each.id for targets in assigned for each in targets if isinstance(each, ast.Name)),
+    }
 
 
 def missing(text):

@@ -3,6 +3,8 @@
 from dataclasses import replace
 
 from cluster.core.allocator import AllocatorOptions, parse_min_allocatable
+from cluster.core.allocator.sorter import SorterFactory
+from cluster.core.allocator.sorters import SORTERS
 from cluster.core.master.events import RegistryRecovered
 from cluster.core.master.state import MasterOptions
 from cluster.errors import InvalidInput
@@ -15,6 +17,7 @@ def master(play: Play, given: Words) -> None:
 
     ``master [offer-timeout=30s] [reregister-timeout=10m] [roles=a,b] [min=cpus:1|mem:64]``
     ``[interval=1s] [excluded=gpus] [completed=50] [no-root] [slow-registry] [show-registry]``
+    ``[role-sorter=drf|random|priority] [framework-sorter=...]``
     """
     stage = play.stage
     if given.flag("slow-registry"):
@@ -49,9 +52,20 @@ def _allocator_options(play: Play, given: Words) -> AllocatorOptions:
         options = replace(options, min_allocatable=parse_min_allocatable(text))
     if (interval_s := given.duration("interval")) is not None:
         options = replace(options, allocation_interval_s=interval_s)
+    if (name := given.option("role-sorter")) is not None:
+        options = replace(options, role_sorter=_sorter(name))
+    if (name := given.option("framework-sorter")) is not None:
+        options = replace(options, framework_sorter=_sorter(name))
     if (names := given.listed("excluded")) is not None:
         options = replace(options, fair_sharing_excluded=frozenset(names))
     return options
+
+
+def _sorter(name: str) -> SorterFactory:
+    sorter = SORTERS.get(name)
+    if sorter is None:
+        raise InvalidInput(name, f"is no sorter: there are {', '.join(SORTERS)}")
+    return sorter
 
 
 def run(play: Play, given: Words) -> None:
