@@ -79,8 +79,11 @@ class Receiver(asyncio.Protocol):
 
     # Called by the parser.
 
+    def on_message_begin(self) -> None:
+        self._path = b""
+
     def on_url(self, url: bytes) -> None:
-        self._path = url
+        self._path += url  # in parts, when one read ends inside of it
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if name == b"Libprocess-From":
