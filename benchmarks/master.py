@@ -125,8 +125,6 @@ def measure_reregistration(
         for _ in range(repeats):
             again_s.append(peers.reregister())
             levels.append(_memory(cluster))
-        cluster.wait_for_agents(agents)
-
         schedulers.call("connect", cluster.master)
         schedulers.call("subscribe")
         asked_s, answered_s = schedulers.call("reconcile", agents * tasks)

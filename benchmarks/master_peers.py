@@ -34,7 +34,7 @@ AGENT_ID = "agent(1)"
 OLD_MASTER_ID = "5e3c6a0e-6c1f-4b0e-9d7a-0a4f3f1c2d9e"
 """Prefix of the ids that agents and frameworks bring along, as given by an earlier master."""
 CONNECTING_MAX = 128  # connections being opened at a time, below the backlog of a listener
-WAIT_S = 900.0  # for whatever is measured; a message that got lost must not hang the benchmark
+WAIT_S = 300.0  # for whatever is measured; a message that got lost must not hang the benchmark
 DESCRIPTORS_PER_AGENT = 3  # it listens, it has a connection to the master and one from it
 DESCRIPTORS_SPARE = 200
 _TASK_RESOURCES = (("cpus", 0.1), ("mem", 32.0))
@@ -79,8 +79,11 @@ class Receiver(asyncio.Protocol):
 
     # Called by the parser.
 
+    def on_message_begin(self) -> None:
+        self._path = b""
+
     def on_url(self, url: bytes) -> None:
-        self._path = url
+        self._path += url  # in parts, when one read ends inside of it
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if name == b"Libprocess-From":
@@ -356,8 +359,11 @@ class Crowd:
         self._done = asyncio.get_running_loop().create_future()
 
     async def _finished(self) -> float:
-        async with asyncio.timeout(WAIT_S):
-            return await self._done
+        try:
+            async with asyncio.timeout(WAIT_S):
+                return await self._done
+        except TimeoutError:
+            raise RuntimeError(f"{self._left} answers are missing after {WAIT_S:g} s") from None
 
     def _count(self) -> None:
         self._left -= 1
