@@ -56,7 +56,7 @@ class InverseOffers:
     # Facts --------------------------------------------------------------------------------------
 
     def plan(self, agent_id: AgentId, *, is_unavailable: bool) -> None:
-        """The agent's unavailability changed: what was asked, said and refused means nothing now."""
+        """Another time, or none: what was asked, said and refused means nothing now."""
         self.forget_agent(agent_id)
         if is_unavailable:
             self._windows[agent_id] = _Window()
