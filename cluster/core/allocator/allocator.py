@@ -281,7 +281,7 @@ class HierarchicalAllocator:
         if agent is None or not resources:
             return
         client = self._holder(event.framework_id, event.role)
-        is_whole = agent.offers.get(client) == resources
+        is_whole = bool(agent.offers) and agent.offers.get(client) == resources
         self._books.release(agent, client, resources)
         if event.refuse_s is not None:
             is_turn = is_whole or client not in agent.booked
@@ -314,7 +314,8 @@ class HierarchicalAllocator:
         if resources == agent.free:
             resources = agent.free
         until_s = now_s + self._refusal_s(refuse_s)
-        self._filters.install(agent.agent_id, client, resources, until_s, is_turn=is_turn)
+        turn_s = now_s if is_turn else None
+        self._filters.install(agent.agent_id, client, resources, until_s, turn_s=turn_s)
 
     def _refusal_s(self, refuse_s: float) -> float:
         return max(self._options.allocation_interval_s, refusal_s(refuse_s))

@@ -50,11 +50,11 @@ def refusal_s(refuse_s: float) -> float:
 class Refusal:
     """One filter, and the client's older ones on that agent. Never changed: it may be shared.
 
-    ``resources`` are in unallocated form; it holds while now < ``until_s``. ``is_turn``: a whole
-    offer was refused, after which others come first.
+    ``resources`` are in unallocated form; it holds while now < ``until_s``. ``turn_s``: when a
+    whole offer was refused, after which others come first; None for what was left of an offer.
     """
 
-    __slots__ = ("is_turn", "older", "resources", "until_s")
+    __slots__ = ("older", "resources", "turn_s", "until_s")
 
     def __init__(
         self,
@@ -62,12 +62,12 @@ class Refusal:
         until_s: float,
         older: "Refusal | None",
         *,
-        is_turn: bool = False,
+        turn_s: float | None = None,
     ) -> None:
         self.resources = resources
         self.until_s = until_s
         self.older = older
-        self.is_turn = is_turn
+        self.turn_s = turn_s
 
     def __iter__(self) -> "Iterator[Refusal]":
         refusal: Refusal | None = self
@@ -85,11 +85,16 @@ class Refusal:
         return False
 
     def defers(self, offer: Resources, now_s: float) -> float | None:
-        """When the client's last turn with such an offer ended; None when it has had none."""
+        """When the client last had its turn with such an offer; None when it has had none.
+
+        Only if the refusal has ended by now.
+        """
         turns = [
-            refusal.until_s
+            refusal.turn_s
             for refusal in self
-            if refusal.is_turn and refusal.until_s <= now_s and refusal.resources.contains(offer)
+            if refusal.turn_s is not None
+            and refusal.until_s <= now_s
+            and refusal.resources.contains(offer)
         ]
         return max(turns, default=None)
 
@@ -127,7 +132,7 @@ class RefusalFilters:
         resources: Resources,
         until_s: float,
         *,
-        is_turn: bool = False,
+        turn_s: float | None = None,
     ) -> None:
         """Remember a refusal; earlier ones that it makes pointless are dropped."""
         refusals = self._agents.get(agent_id)
@@ -135,7 +140,7 @@ class RefusalFilters:
             refusals = self._agents[agent_id] = {}
         found = refusals.get(client)
         if found is None:
-            refusals[client] = self._refusal(resources, until_s, is_turn=is_turn)
+            refusals[client] = self._refusal(resources, until_s, turn_s=turn_s)
             self._count += 1
         else:
             kept = [
@@ -146,22 +151,22 @@ class RefusalFilters:
             kept = kept[: FILTERS_PER_CLIENT_AND_AGENT_MAX - 1]
             self._count += 1 + len(kept) - _length(found)
             refusals[client] = (
-                Refusal(resources, until_s, _chain(kept), is_turn=is_turn)
+                Refusal(resources, until_s, _chain(kept), turn_s=turn_s)
                 if kept
-                else self._refusal(resources, until_s, is_turn=is_turn)
+                else self._refusal(resources, until_s, turn_s=turn_s)
             )
         self._plan(agent_id, client, until_s)
 
-    def _refusal(self, resources: Resources, until_s: float, *, is_turn: bool) -> Refusal:
+    def _refusal(self, resources: Resources, until_s: float, *, turn_s: float | None) -> Refusal:
         """The last one made if it is equal, as when many like agents are refused at once."""
         last = self._last
-        if last is not None and last.until_s == until_s and last.is_turn == is_turn:
+        if last is not None and last.until_s == until_s and last.turn_s == turn_s:
             if last.resources is resources or last.resources == resources:
                 return last
         if len(self._bundles) >= _BUNDLES_MAX:
             self._bundles = {}
         resources = self._bundles.setdefault(resources, resources)
-        self._last = Refusal(resources, until_s, None, is_turn=is_turn)
+        self._last = Refusal(resources, until_s, None, turn_s=turn_s)
         return self._last
 
     def on_agent(self, agent_id: AgentId) -> Refusals | None:
@@ -176,8 +181,8 @@ class RefusalFilters:
             until_s, number, client, agent_ids = self._pop_plan()
             has_turns = False
             for agent_id in agent_ids:
-                ended, is_turn = self._drop_expired(agent_id, client, now_s)
-                has_turns = has_turns or is_turn
+                ended, is_kept = self._drop_expired(agent_id, client, now_s)
+                has_turns = has_turns or is_kept
                 if ended:
                     woken.append((agent_id, client))
             if has_turns:
@@ -252,16 +257,18 @@ class RefusalFilters:
         found = None if refusals is None else refusals.get(client)
         if refusals is None or found is None:
             return False, False
-        ended = [refusal for refusal in found if refusal.until_s <= now_s]
-        if not ended:
+        if all(refusal.until_s > now_s for refusal in found):
             return False, False
         forgotten_s = -math.inf if keeps_turns_since_s is None else keeps_turns_since_s
-        turns = [r for r in ended if r.is_turn and r.until_s > forgotten_s]
-        if len(turns) < len(ended):
-            kept = [
-                r for r in found if r.until_s > now_s or (r.is_turn and r.until_s > forgotten_s)
-            ]
-            self._count -= len(ended) - len(turns)
+        kept = [
+            refusal
+            for refusal in found
+            if refusal.until_s > now_s
+            or (refusal.turn_s is not None and refusal.until_s > forgotten_s)
+        ]
+        dropped = _length(found) - len(kept)
+        if dropped:
+            self._count -= dropped
             left = _chain(kept)
             if left is not None:
                 refusals[client] = left
@@ -269,7 +276,7 @@ class RefusalFilters:
                 del refusals[client]
                 if not refusals:
                     del self._agents[agent_id]
-        return True, bool(turns)
+        return True, any(refusal.until_s <= now_s for refusal in kept)
 
     # Calendar -----------------------------------------------------------------------------------
 
@@ -328,8 +335,8 @@ class RefusalFilters:
         count = 0
         for agent_id, client, refusal in self:
             count += 1
-            is_turn = refusal.is_turn and refusal.until_s <= self._ended_s
-            if (agent_id, client, refusal.until_s) not in (turns if is_turn else planned):
+            has_ended = refusal.turn_s is not None and refusal.until_s <= self._ended_s
+            if (agent_id, client, refusal.until_s) not in (turns if has_ended else planned):
                 raise InvariantBroken(f"agent {agent_id} has a filter that ends unnoticed")
         if count != self._count:
             raise InvariantBroken(f"{count} filters are counted as {self._count}")
@@ -351,7 +358,7 @@ def _chain(refusals: list[Refusal]) -> Refusal | None:
         if is_same:
             chain = refusal
         else:
-            chain = Refusal(refusal.resources, refusal.until_s, chain, is_turn=refusal.is_turn)
+            chain = Refusal(refusal.resources, refusal.until_s, chain, turn_s=refusal.turn_s)
     return chain
 
 

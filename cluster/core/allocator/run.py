@@ -82,7 +82,7 @@ class Run:
         self._shared_offered: dict[AgentId, Resources] = {}
         self.made: Offers = {}
         self._deferred: dict[Client, float] = {}
-        """Who refused the agent that is visited, by when his refusal ended: others come first."""
+        """Who refused the agent that is visited, and when: others come first."""
         self._is_turn_of_deferred = False
         self.looked_at = 0
 
@@ -322,10 +322,10 @@ class Run:
             return True
         if self._is_turn_of_deferred:
             return False
-        waits_since_s = refusal.defers(offer, self._now_s)
-        if waits_since_s is None:
+        turn_s = refusal.defers(offer, self._now_s)
+        if turn_s is None:
             return False
-        self._deferred[client] = waits_since_s
+        self._deferred[client] = turn_s
         return True
 
     def _draft(

@@ -192,14 +192,14 @@ def test_a_turn_is_forgotten_after_a_while():
     filters = RefusalFilters()
     client = Client(FrameworkId("f1"), "a")
     s1, s2 = AgentId("s1"), AgentId("s2")
-    filters.install(s1, client, Resources.parse(FULL), 5.0, is_turn=True)
+    filters.install(s1, client, Resources.parse(FULL), 5.0, turn_s=2.0)
     filters.install(s2, client, Resources.parse(FULL), 5.0)
     assert filters.end_expired(5.0) == [(s1, client), (s2, client)]
     filters.check_invariants()
     assert len(filters) == 1
     assert filters.on_agent(s2) is None
     turn = filters.on_agent(s1)[client]
-    assert turn.defers(Resources.parse("cpus:1"), 5.0) == 5.0
+    assert turn.defers(Resources.parse("cpus:1"), 5.0) == 2.0
     assert turn.defers(Resources.parse("cpus:5"), 5.0) is None
     assert not turn.forbids(EMPTY, 5.0)
     assert filters.end_expired(4.0 + TURN_KEPT_S) == []
@@ -215,7 +215,7 @@ def test_a_turn_given_is_forgotten_but_running_refusals_stay(ends_s):
     filters = RefusalFilters()
     client, s1 = Client(FrameworkId("f1"), "a"), AgentId("s1")
     filters.install(s1, client, Resources.parse("cpus:1"), ends_s)
-    filters.install(s1, client, Resources.parse("cpus:1;mem:1"), 3.0, is_turn=True)
+    filters.install(s1, client, Resources.parse("cpus:1;mem:1"), 3.0, turn_s=2.0)
     filters.end_expired(6.0)
     filters.turn_given(s1, client, 6.0)
     assert len(filters) == (ends_s > 6.0)
