@@ -115,7 +115,7 @@ class RefusalFilters:
         self._calendar: list[_Plan] = []
         """A heap of plans; entries of a plan whose filter is gone or replaced mean nothing."""
         self._turns: list[_Plan] = []
-        """The same for what has ended and is kept as a turn: when that is forgotten."""
+        """The same for what has ended and is kept as a turn, until it is forgotten."""
         self._ended_s = -math.inf
         """Until when ended filters were dropped."""
         self._planned = 0
@@ -186,11 +186,11 @@ class RefusalFilters:
                 if ended:
                     woken.append((agent_id, client))
             if has_turns:
-                heappush(self._turns, (until_s + TURN_KEPT_S, number, client, agent_ids))
-        while self._turns and self._turns[0][0] <= now_s:
-            _, _, client, agent_ids = heappop(self._turns)
+                heappush(self._turns, (until_s, number, client, agent_ids))
+        while self._turns and self._turns[0][0] + TURN_KEPT_S <= now_s:
+            until_s, _, client, agent_ids = heappop(self._turns)
             for agent_id in agent_ids:
-                self._drop_expired(agent_id, client, now_s, keeps_turns_since_s=now_s - TURN_KEPT_S)
+                self._drop_expired(agent_id, client, now_s, keeps_turns_since_s=until_s)
         return woken
 
     def turn_given(self, agent_id: AgentId, client: Client, now_s: float) -> None:
@@ -328,8 +328,8 @@ class RefusalFilters:
             for agent_id in agent_ids
         }
         turns = {
-            (agent_id, client, forgotten_s - TURN_KEPT_S)
-            for forgotten_s, _, client, agent_ids in self._turns
+            (agent_id, client, until_s)
+            for until_s, _, client, agent_ids in self._turns
             for agent_id in agent_ids
         }
         count = 0
