@@ -116,6 +116,7 @@ class RefusalFilters:
         """A heap of plans; entries of a plan whose filter is gone or replaced mean nothing."""
         self._turns: list[_Plan] = []
         """The same for what has ended and is kept as a turn, until it is forgotten."""
+        self._turns_planned = 0
         self._ended_s = -math.inf
         """Until when ended filters were dropped."""
         self._planned = 0
@@ -187,11 +188,21 @@ class RefusalFilters:
                     woken.append((agent_id, client))
             if has_turns:
                 heappush(self._turns, (until_s, number, client, agent_ids))
+                self._turns_planned += len(agent_ids)
+        self._forget_turns(now_s)
+        return woken
+
+    def _forget_turns(self, now_s: float) -> None:
+        """Drop turns that were kept long enough; plan anew when most entries are outdated."""
         while self._turns and self._turns[0][0] + TURN_KEPT_S <= now_s:
             until_s, _, client, agent_ids = heappop(self._turns)
+            self._turns_planned -= len(agent_ids)
             for agent_id in agent_ids:
                 self._drop_expired(agent_id, client, now_s, keeps_turns_since_s=until_s)
-        return woken
+        if self._turns_planned > 2 * self._count + _PLANS_SLACK:
+            kept = [r for r in self if r[2].turn_s is not None and r[2].until_s <= self._ended_s]
+            self._turns = self._plans_of(kept)
+            self._turns_planned = len(kept)
 
     def turn_given(self, agent_id: AgentId, client: Client, now_s: float) -> None:
         """The client is offered the agent: what it refused there and has ended is forgotten."""
@@ -305,20 +316,24 @@ class RefusalFilters:
         """Plan anew when most entries are outdated."""
         if self._planned <= 2 * self._count + _PLANS_SLACK:
             return
+        running = [r for r in self if r[2].until_s > self._ended_s]
+        self._calendar = self._plans_of(running)
+        self._planned = len(running)
+        self._last_plan = None
+
+    def _plans_of(self, refusals: list[tuple[AgentId, Client, Refusal]]) -> list[_Plan]:
+        """A heap of plans for these."""
         plans: dict[tuple[Client, float], _Plan] = {}
-        for agent_id, client, refusal in self:
-            if refusal.until_s <= self._ended_s:
-                continue
+        for agent_id, client, refusal in refusals:
             key = (client, refusal.until_s)
             plan = plans.get(key)
             if plan is None:
                 plan = plans[key] = (refusal.until_s, self._plans_made, client, [])
                 self._plans_made += 1
             plan[3].append(agent_id)
-        self._calendar = list(plans.values())
-        heapify(self._calendar)
-        self._planned = sum(len(plan[3]) for plan in self._calendar)
-        self._last_plan = None
+        heap = list(plans.values())
+        heapify(heap)
+        return heap
 
     def check_invariants(self) -> None:
         """Raise ``InvariantBroken`` when a filter could end without anybody noticing."""
@@ -342,6 +357,8 @@ class RefusalFilters:
             raise InvariantBroken(f"{count} filters are counted as {self._count}")
         if self._planned != sum(len(plan[3]) for plan in self._calendar):
             raise InvariantBroken("the calendar of filters is miscounted")
+        if self._turns_planned != sum(len(plan[3]) for plan in self._turns):
+            raise InvariantBroken("the calendar of turns is miscounted")
         if not all(self._agents.values()):
             raise InvariantBroken("an agent keeps an empty list of filters")
 

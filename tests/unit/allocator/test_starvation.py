@@ -210,6 +210,18 @@ def test_a_turn_is_forgotten_after_a_while():
     filters.check_invariants()
 
 
+def test_plans_for_turns_that_were_given_do_not_pile_up():
+    filters = RefusalFilters()
+    client, s1 = Client(FrameworkId("f1"), "a"), AgentId("s1")
+    for second in range(1, 500):
+        filters.install(s1, client, Resources.parse(FULL), float(second), turn_s=float(second - 1))
+        filters.end_expired(float(second))
+        filters.turn_given(s1, client, float(second))
+        filters.check_invariants()
+    assert len(filters) == 0
+    assert len(filters._turns) < 100
+
+
 @pytest.mark.parametrize("ends_s", [5.0, 50.0])
 def test_a_turn_given_is_forgotten_but_running_refusals_stay(ends_s):
     filters = RefusalFilters()
