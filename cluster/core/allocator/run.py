@@ -107,17 +107,29 @@ class Run:
 
     def _agents_to_visit(self) -> list[AgentBook]:
         known = self._books.agents
-        candidates = self._candidates
-        if candidates.fresh:
-            agents: Iterable[AgentBook] = known.values()
+        changed, awake = self._candidates.changed, self._candidates.awake
+        if self._fresh:
+            agents = [
+                agent
+                for agent_id, agent in known.items()
+                if self._asks_all
+                or agent_id in changed
+                or agent_id in awake
+                or self._may_suit_fresh(agent)
+            ]
         else:
-            ids = (
-                {**candidates.changed, **candidates.awake}
-                if candidates.awake
-                else (candidates.changed)
-            )
+            ids = {**changed, **awake} if awake else changed
             agents = [known[agent_id] for agent_id in ids if agent_id in known]
         return [agent for agent in agents if agent.free and agent.is_active and agent.is_listed]
+
+    def _may_suit_fresh(self, agent: AgentBook) -> bool:
+        """A first look at an agent that did not change itself: most need no second one."""
+        for client in self._fresh:
+            minimum = client.min_allocatable
+            if is_worth(agent.free, self._min_allocatable if minimum is None else minimum):
+                if self._suitability.is_capable(client, agent):
+                    return True
+        return False
 
     # One agent ----------------------------------------------------------------------------------
 
@@ -216,11 +228,13 @@ class Run:
             if not claim:
                 return
         clients = self._books.clients_of[role]
-        asked = (
-            client
-            for framework_id in self._frameworks(role)
-            if (client := clients[framework_id]) not in barred
-        )
+        framework_ids = self._frameworks(role)
+        if barred is _NOBODY:
+            asked: Iterable[Client] = (clients[framework_id] for framework_id in framework_ids)
+        else:
+            asked = [client for f in framework_ids if (client := clients[f]) not in barred]
+            if not asked:
+                return
         self._offer_to(agent, role, asked, refusals, claim)
 
     def _has_open(self, free: Resources) -> bool:
