@@ -2,7 +2,7 @@
 
 import math
 
-from cluster.core.allocator import AllocatorOptions, parse_min_allocatable
+from cluster.core.allocator import AllocatorOptions, HoldingOptions, parse_min_allocatable
 from cluster.core.master.state import MasterOptions
 from cluster.errors import InvalidInput
 from cluster.master_flags import MasterConfig
@@ -39,6 +39,15 @@ def allocator_options(config: MasterConfig) -> AllocatorOptions:
         fair_sharing_excluded=frozenset(_words(config.fair_sharing_excluded_resource_names)),
         role_sorter=find_sorter(config.role_sorter, flag="--role_sorter"),
         framework_sorter=find_sorter(config.framework_sorter, flag="--framework_sorter"),
+        holding=_holding_options(config),
+    )
+
+
+def _holding_options(config: MasterConfig) -> HoldingOptions | None:
+    if not config.hold_for_large_demands:
+        return None
+    return HoldingOptions(
+        agents_fraction_max=config.hold_agents_max_fraction, hold_s_max=config.hold_timeout_s
     )
 
 
