@@ -147,7 +147,7 @@ class Run:
         refusals = self._filters.on_agent(agent.agent_id)
         hold = None if is_first_stage else self._holding.on_agent(agent.agent_id)
         self._is_held = hold is not None and not self._serve_hold(agent, hold, refusals)
-        if self._is_held and self._quotas.is_used:
+        if self._is_held:
             self._candidates.withheld[agent.agent_id] = None
         if self._asks_all or agent.agent_id in self._candidates.changed:
             self._ask_everybody(agent, refusals, is_first_stage=is_first_stage)
