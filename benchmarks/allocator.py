@@ -288,7 +288,7 @@ def cases(*, full: bool) -> list[Case]:
         Case(plain, partial(full_runs, AGENTS, FRAMEWORKS, 0, plain)),
         Case(labelled, partial(full_runs, AGENTS, FRAMEWORKS, LABELS, labelled)),
         Case(filtered, partial(filtered_runs, AGENTS, filtering, filtered)),
-        Case("memory of a filter", partial(filter_memory, 300, FRAMEWORKS)),
+        Case("memory of a filter", partial(filter_memory, 2_000, 40)),
         Case("growth", partial(growth, sizes)),
     ]
     if full:
