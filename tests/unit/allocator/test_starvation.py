@@ -198,7 +198,7 @@ def test_a_turn_is_forgotten_after_a_while():
     filters.check_invariants()
     assert len(filters) == 1
     assert filters.on_agent(s2) is None
-    turn = filters.on_agent(s1)[client]
+    turn = (filters.on_agent(s1) or {})[client]
     assert turn.defers(Resources.parse("cpus:1"), 5.0) == 2.0
     assert turn.defers(Resources.parse("cpus:5"), 5.0) is None
     assert not turn.forbids(EMPTY, 5.0)
