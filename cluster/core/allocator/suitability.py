@@ -112,4 +112,4 @@ class Suitability:
         return verdict
 
 
-__all__ = ["Suitability", "is_worth"]
+__all__ = ["Suitability", "is_worth", "missing_of", "usable_part"]
