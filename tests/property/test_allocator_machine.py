@@ -3,6 +3,7 @@
 import random
 
 import hypothesis.strategies as st
+import pytest
 from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
@@ -390,3 +391,33 @@ AllocatorMachine.TestCase.settings = settings(
     max_examples=150, stateful_step_count=50, deadline=None
 )
 TestAllocator = AllocatorMachine.TestCase
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_what_quotas_keep_back_is_offered_once_they_leave_room(seed):
+    """Few kinds of events, so that room grows far from the agent on which something was kept."""
+    rng = random.Random(seed)
+    machine = AllocatorMachine()
+    served = (["a"], ["b"], ["a", "a/x"])[seed % 3]
+    for framework, role in zip(FRAMEWORKS, served, strict=False):
+        machine.add_framework(framework, (role,), (role,), is_active=True)
+    for agent in AGENTS:
+        machine.add_agent(agent, Resources.parse("cpus:2;mem:64"), uses=False, framework="f0")
+    for role in ROLES:
+        machine.set_quota(role, rng.choice(QUOTAS))
+    for _ in range(80):
+        chance = rng.random()
+        if chance < 0.4 and machine.held:
+            held = machine.held.pop(rng.randrange(len(machine.held)))
+            machine.tell(
+                ResourcesRecovered(held.framework_id, held.role, held.agent_id, held.resources)
+            )
+        elif chance < 0.7:
+            machine.switch_agent(rng.choice(AGENTS), is_active=rng.random() < 0.5)
+        elif chance < 0.72:
+            machine.set_quota(rng.choice(ROLES), rng.choice(QUOTAS))
+        elif chance < 0.8:
+            machine.run()
+        else:
+            machine.tick(1.0)
+        machine.books_agree()

@@ -216,7 +216,12 @@ class Books:
         return agent
 
     def _one_of_equal(self, total: Resources) -> Resources:
-        """Like agents share one bundle: it is taken apart once, and compared by one look."""
+        """Like agents share one bundle, so that comparing takes one look.
+
+        Reservations are mostly an agent's own: looking for an equal total would be in vain.
+        """
+        if total.marks & Marks.RESERVED:
+            return total
         if len(self._known_totals) >= _TOTALS_MAX:
             self._known_totals.clear()
         return self._known_totals.setdefault(total, total)
