@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from cluster.core.allocator import AllocatorOptions, parse_min_allocatable
+from cluster.core.allocator.options import HoldingOptions
 from cluster.core.allocator.sorter import SorterFactory
 from cluster.core.allocator.sorters import SORTERS
 from cluster.core.master.events import WhitelistRead
@@ -18,7 +19,7 @@ def master(play: Play, given: Words) -> None:
     ``master [offer-timeout=30s] [reregister-timeout=10m] [roles=a,b] [min=cpus:1|mem:64]``
     ``[interval=1s] [excluded=gpus] [completed=50] [no-root] [slow-registry] [show-registry]``
     ``[removal-interval=10m] [removal-limit=0.5] [domain=region/zone]``
-    ``[role-sorter=drf|random|priority] [framework-sorter=...]``
+    ``[holding] [role-sorter=drf|random|priority] [framework-sorter=...]``
     """
     stage = play.stage
     if given.flag("slow-registry"):
@@ -59,6 +60,8 @@ def _allocator_options(play: Play, given: Words) -> AllocatorOptions:
         options = replace(options, min_allocatable=parse_min_allocatable(text))
     if (interval_s := given.duration("interval")) is not None:
         options = replace(options, allocation_interval_s=interval_s)
+    if given.flag("holding"):
+        options = replace(options, holding=HoldingOptions())
     if (name := given.option("role-sorter")) is not None:
         options = replace(options, role_sorter=_sorter(name))
     if (name := given.option("framework-sorter")) is not None:
