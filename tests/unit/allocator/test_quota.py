@@ -320,6 +320,30 @@ def test_a_sibling_does_not_eat_what_a_child_is_promised():
     assert h.offered() == {"org-a s1": "cpus:6"}
 
 
+def test_below_a_limit_what_a_child_is_promised_is_kept_for_it():
+    """Of the 6 that eng may have at most, 3 are promised to eng/web: ops gets 3 of the 8 there."""
+    h = harness()
+    h.quota("eng", limits="cpus:6")
+    h.quota("eng/web", guarantees="cpus:3")
+    h.framework("ops", "eng/ops")
+    h.framework("web", "eng/web", suppressed=["eng/web"])
+    h.agents("cpus:8;mem:1024", "s1")
+    assert h.offered() == {"ops s1": "cpus:3;mem:1024"}
+    h.tell(OffersRevived(FrameworkId("web")))
+    assert h.offered() == {"web s1": "cpus:3"}
+
+
+def test_promises_kept_below_a_limit_are_given_up_with_the_promise():
+    h = harness()
+    h.quota("eng", limits="cpus:6")
+    h.quota("eng/web", guarantees="cpus:3")
+    h.framework("ops", "eng/ops")
+    h.agents("cpus:8;mem:1024", "s1")
+    assert h.offered() == {"ops s1": "cpus:3;mem:1024"}
+    h.tell(QuotasUpdated({"eng/web": Quota()}))
+    assert h.offered() == {"ops s1": "cpus:3"}
+
+
 def test_a_child_may_be_promised_more_than_its_parent_has_left():
     """The sibling used up the parent's promise; the child's is still kept."""
     h = harness()
