@@ -103,7 +103,13 @@ from cluster.core.master.rate_limits import (
 from cluster.daemon import EXIT_FAILED, listening_ip, run_daemon
 from cluster.errors import InvalidInput, InvariantBroken
 from cluster.master_flags import MasterConfig
-from cluster.master_metrics import MasterMetrics, MessageCounts, Values, gather
+from cluster.master_metrics import (
+    MasterMetrics,
+    MessageCounts,
+    RegistrarGauges,
+    Values,
+    gather,
+)
 from cluster.master_options import (
     allocator_factory,
     allocator_options,
@@ -166,7 +172,7 @@ class Master(Process):
         storage: where the registry is kept; by default in memory.
 
     Messages that arrive before the registry has been read are dropped and counted
-    (``dropped_messages``); their senders repeat them.
+    like those that a rate limit refuses (``dropped_messages``); their senders repeat them.
     """
 
     def __init__(
@@ -187,7 +193,6 @@ class Master(Process):
             store_timeout_s=config.registry_store_timeout_s,
         )
         self._is_recovered = False
-        self.dropped_messages = 0
         self.exit_status = EXIT_FAILED
         self._options = master_options(config)
         self._allocator_options = allocator_options(config)
@@ -211,6 +216,11 @@ class Master(Process):
         return self._core
 
     @property
+    def dropped_messages(self) -> int:
+        """How many messages nobody looked at."""
+        return self._counts.dropped
+
+    @property
     def is_serving(self) -> bool:
         """Whether it has read the registry; before, messages are dropped."""
         return self._is_recovered
@@ -219,7 +229,6 @@ class Master(Process):
 
     def initialize(self) -> None:
         self._become_leader()
-        self._metrics = MasterMetrics(self.clock, self._gather_metrics)
         self._metrics_pid = self.runtime.spawn(MetricsEndpoint(self._metrics))
         self._install_scheduler_messages()
         self._install_legacy_scheduler_messages()
@@ -270,6 +279,7 @@ class Master(Process):
 
     def _become_leader(self) -> None:
         """A single master leads from its start; it serves once it has read the registry."""
+        self._metrics = MasterMetrics(self.clock, self._gather_metrics)
         address = self.pid.address
         allocator = self._new_allocator(self._allocator_options, self.runtime.rng("allocator"))
         self._core = MasterCore(
@@ -291,6 +301,7 @@ class Master(Process):
             self._info,
             recovered=partial(self._later, self._on_recovered),
             failed=self._end,
+            timing=self._metrics.timing_registry,
         )
 
     def _on_recovered(self, registry: registry_pb2.Registry) -> None:
@@ -389,14 +400,14 @@ class Master(Process):
 
     def _on_submit_scheduler(self, sender: PID, message: internal.SubmitSchedulerRequest) -> None:
         if not self._is_recovered:
-            self.dropped_messages += 1
+            self._counts.dropped += 1
             return
         self.send(sender, internal.SubmitSchedulerResponse(okay=False))
 
     def _on_authenticate(self, sender: PID, message: authentication.AuthenticateMessage) -> None:
         """Nobody needs to authenticate; a peer that wants to learns that it cannot."""
         if not self._is_recovered:
-            self.dropped_messages += 1
+            self._counts.dropped += 1
             return
         error = "this master has no authenticator"
         self._complain("authentication", f"{sender} wants to authenticate, but {error}")
@@ -609,7 +620,7 @@ class Master(Process):
             self._counts.dropped += 1
             return self._complain("no sender", f"message from {sender} dropped: no such peer")
         if not self._is_recovered:
-            self.dropped_messages += 1
+            self._counts.dropped += 1
             return None
         return self._feed(event(PeerId(str(sender)), *facts))
 
@@ -798,6 +809,11 @@ class Master(Process):
             started_s=self._started_s,
             now_s=self.clock.now_s(),
             per_framework=self._config.publish_per_framework_metrics,
+            registrar=RegistrarGauges(
+                is_recovered=self._is_recovered,
+                queued_operations=self._registrar.queued_operations,
+                size_bytes=self._registrar.size_bytes,
+            ),
         )
 
     # HTTP ----------------------------------------------------------------------------------------

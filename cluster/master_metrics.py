@@ -19,6 +19,8 @@ Source: http-api.md §8; the recorded snapshots of a real master.
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from urllib.parse import quote
 
 from actorproc import Clock
@@ -26,9 +28,17 @@ from actorproc.metrics import Metric, MetricKind, MetricsRegistry
 from cluster.core.master.core import MasterCore
 from cluster.core.master.frameworks import FrameworkRecord
 from cluster.core.master.state import MasterState
-from cluster.core.master.tallies import CALL_NAMES, MasterTally, OfferEnd, OfferTally
+from cluster.core.master.tallies import (
+    CALL_NAMES,
+    OPERATION_NAMES,
+    MasterTally,
+    OfferEnd,
+    OfferTally,
+)
 from cluster.model.offers import Offer
-from cluster.model.resources import EMPTY, Resources
+from cluster.model.operations import CHANGE_NAMES, OperationState
+from cluster.model.resources import Resources
+from cluster.model.roles import ancestors
 from cluster.model.task_states import TaskState
 from cluster.model.values import milli_to_float
 from cluster.wire.pb import authentication_pb2 as authentication
@@ -43,6 +53,13 @@ EVENT_NAMES = (
 )
 ACTIVE_STATES = (TaskState.STAGING, TaskState.STARTING, TaskState.RUNNING, TaskState.KILLING)
 TERMINAL_STATES = tuple(state for state in TaskState if state.is_terminal)
+OPERATION_STATES = tuple(
+    state
+    for state in OperationState
+    if state not in (OperationState.UNSUPPORTED, OperationState.UNKNOWN)
+)
+ROOT_ROLE = ""
+"""Above all roles; it consumes what all of them do."""
 WINDOW_S = 3600.0
 """How long the values of timers are kept for their statistics."""
 
@@ -154,6 +171,15 @@ class Values:
         self.values[key] = (MetricKind.COUNTER, float(value))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RegistrarGauges:
+    """What the registrar is doing now."""
+
+    is_recovered: bool
+    queued_operations: int
+    size_bytes: int
+
+
 class _Shown(Metric):
     """One value, as it was gathered last."""
 
@@ -182,6 +208,14 @@ class MasterMetrics(MetricsRegistry):
         self.allocation_latency = self.timer(
             "allocator/mesos/allocation_run_latency", window_s=WINDOW_S
         )
+        self._registry_timers = {
+            "state_fetch": self.timer("registrar/state_fetch"),
+            "state_store": self.timer("registrar/state_store", window_s=WINDOW_S),
+        }
+
+    def timing_registry(self, name: str) -> AbstractContextManager[None]:
+        """Take the time of ``state_fetch`` or ``state_store``."""
+        return self._registry_timers[name].timing()
 
     def __iter__(self) -> Iterator[Metric]:
         self._refresh()
@@ -205,6 +239,7 @@ def gather(
     started_s: float,
     now_s: float,
     per_framework: bool,
+    registrar: RegistrarGauges,
 ) -> Values:
     """Every metric of a master that is no timer."""
     state = core.state
@@ -212,9 +247,11 @@ def gather(
     values.gauge("master/elected", 1.0)
     values.gauge("master/uptime_secs", now_s - started_s)
     _add_counts(values, state.tally, counts)
+    _add_registrar(values, registrar)
     _add_agents(values, state)
     _add_frameworks(values, state)
     _add_tasks(values, state)
+    _add_operations(values, state)
     _add_offers(values, "master/", state.tally.offers, state.offers.all(), state, now_s)
     _add_resources(values, state)
     _add_allocator(values, state)
@@ -256,8 +293,9 @@ def _add_agents(values: Values, state: MasterState) -> None:
     connected = sum(agent.is_connected for agent in agents)
     values.gauge("master/slaves_connected", connected)
     values.gauge("master/slaves_disconnected", len(agents) - connected)
-    values.gauge("master/slaves_active", connected)
-    values.gauge("master/slaves_inactive", len(agents) - connected)
+    active = sum(agent.is_connected and state.may_serve(agent.agent_id) for agent in agents)
+    values.gauge("master/slaves_active", active)
+    values.gauge("master/slaves_inactive", len(agents) - active)
     values.gauge("master/slaves_unreachable", state.registry.unreachable_count)
 
 
@@ -279,6 +317,29 @@ def _add_tasks(values: Values, state: MasterState) -> None:
         len(state.tasks.unreachable_of(framework.framework_id)) for framework in state.frameworks
     )
     values.gauge("master/tasks_unreachable", unreachable)
+
+
+def _add_operations(values: Values, state: MasterState) -> None:
+    """Of changes of resources; a master forgets those of an agent that it gives up."""
+    states = state.operations.states
+    for change in ("", *CHANGE_NAMES.values()):
+        prefix = f"master/operations/{change.lower()}{'/' if change else ''}"
+        counts: Counter[OperationState] = Counter()
+        for (name, operation_state), count in states.items():
+            if change in ("", name):
+                counts[operation_state] += count
+        values.gauge(f"{prefix}total", counts.total())
+        for operation_state in OPERATION_STATES:
+            show = values.counter if operation_state.is_terminal else values.gauge
+            show(f"{prefix}{operation_state.name.lower()}", counts[operation_state])
+
+
+def _add_registrar(values: Values, registrar: RegistrarGauges) -> None:
+    """The log is one local file, so its ensemble has one member."""
+    values.gauge("registrar/log/recovered", registrar.is_recovered)
+    values.gauge("registrar/log/ensemble_size", 1)
+    values.gauge("registrar/queued_operations", registrar.queued_operations)
+    values.gauge("registrar/registry_size_bytes", registrar.size_bytes)
 
 
 def _add_offers(
@@ -304,12 +365,21 @@ def _add_offers(
 
 
 def _add_resources(values: Values, state: MasterState) -> None:
-    total, used, offered = EMPTY, EMPTY, EMPTY
+    totals, uses, consumed, held = [], [], _RoleAmounts(), _RoleAmounts()
     for agent in state.agents.registered:
-        total += agent.spec.total
-        used += sum(state.used_on(agent).values(), start=EMPTY)
-    for offer in state.offers.all():
-        offered += offer.resources
+        totals.append(agent.total)
+        for role, quantities in agent.total.reserved_quantities().items():
+            consumed.add(role, quantities)
+        for (_, role), resources in state.used_on(agent).items():
+            uses.append(resources)
+            consumed.add(role, resources.open_quantities())
+            held.add(role, resources.quantities())
+    offers = state.offers.all()
+    for offer in offers:
+        held.add(offer.role, offer.resources.quantities())
+    _add_quotas(values, state, consumed, held)
+    total, used = Resources.sum_of(totals), Resources.sum_of(uses)
+    offered = Resources.sum_of(offer.resources for offer in offers)
     values.gauge("master/outstanding_offers", len(state.offers))
     for word, revocable in (("", False), ("_revocable", True)):
         have, taken = _amounts(total, revocable=revocable), _amounts(used, revocable=revocable)
@@ -323,6 +393,38 @@ def _add_resources(values: Values, state: MasterState) -> None:
         key = f"allocator/mesos/resources/{name}"
         values.gauge(f"{key}/total", milli_to_float(milli))
         values.gauge(f"{key}/offered_or_allocated", milli_to_float(booked.get(name, 0)))
+
+
+class _RoleAmounts:
+    """Thousandths by role and name; what a role has counts for all the roles above it too."""
+
+    def __init__(self) -> None:
+        self.by_role: dict[str, Counter[str]] = {ROOT_ROLE: Counter()}
+
+    def add(self, role: str, quantities: Mapping[str, int]) -> None:
+        for each in (role, *ancestors(role), ROOT_ROLE):
+            self.by_role.setdefault(each, Counter()).update(quantities)
+
+
+def _add_quotas(
+    values: Values, state: MasterState, consumed: _RoleAmounts, held: _RoleAmounts
+) -> None:
+    """Consumed: reserved for the role, or in use though it is not reserved."""
+    for role, amounts in consumed.by_role.items():
+        for name, milli in amounts.items():
+            values.gauge(_quota_key(role, name, "consumed"), milli_to_float(milli))
+    for role, quota in state.registry.quotas.items():
+        for word, wanted in (("guarantee", quota.guarantees), ("limit", quota.limits)):
+            for name, milli in wanted.items():
+                values.gauge(_quota_key(role, name, word), milli_to_float(milli))
+        have = held.by_role.get(role, Counter())
+        for name in {**quota.guarantees, **quota.limits}:
+            key = _quota_key(role, name, "offered_or_allocated")
+            values.gauge(key, milli_to_float(have[name]))
+
+
+def _quota_key(role: str, name: str, word: str) -> str:
+    return f"allocator/mesos/quota/roles/{role}/resources/{name}/{word}"
 
 
 def _amounts(resources: Resources, *, revocable: bool) -> Mapping[str, int]:
@@ -369,6 +471,7 @@ def _add_framework(
     for word, known, counted in (
         ("calls", _CALLS, tally.calls),
         ("events", EVENT_NAMES, tally.events),
+        ("operations", OPERATION_NAMES, tally.operations),
     ):
         values.counter(f"{prefix}{word}", counted.total())
         for name in known:
@@ -389,4 +492,4 @@ def _add_framework(
         values.gauge(f"{prefix}roles/{role}/waiting_secs", waiting_s)
 
 
-__all__ = ["MasterMetrics", "MessageCounts", "Values", "gather"]
+__all__ = ["MasterMetrics", "MessageCounts", "RegistrarGauges", "Values", "gather"]

@@ -11,6 +11,7 @@ Source: master.md §4 (batching, timeouts, recovery).
 """
 
 from collections.abc import Callable, Coroutine
+from contextlib import AbstractContextManager, nullcontext
 from typing import Protocol
 
 from google.protobuf.message import DecodeError
@@ -22,6 +23,14 @@ from cluster.wire.pb import mesos_pb2 as mesos
 from cluster.wire.pb import registry_pb2
 
 VARIABLE = "registry"
+
+Timing = Callable[[str], AbstractContextManager[None]]
+"""Takes the time of a ``with`` block, named ``state_fetch`` or ``state_store``."""
+
+
+def untimed(name: str) -> AbstractContextManager[None]:
+    """Nobody wants to know how long it takes."""
+    return nullcontext()
 
 
 class Owner(Protocol):
@@ -52,6 +61,14 @@ class Registrar:
         self._queue: list[tuple[RegistryOperation, Callable[[], None]]] = []
         self._is_storing = True  # nothing is applied before the registry has been read
         self._has_failed = False
+        self._timing: Timing = untimed
+        self.size_bytes = 0
+        """Of the registry as it was stored last."""
+
+    @property
+    def queued_operations(self) -> int:
+        """How many operations wait for the store that is under way."""
+        return len(self._queue)
 
     def start(
         self,
@@ -59,6 +76,7 @@ class Registrar:
         info: mesos.MasterInfo,
         recovered: Callable[[registry_pb2.Registry], None],
         failed: Callable[[str], None],
+        timing: Timing = untimed,
     ) -> None:
         """Read the registry and note who leads now.
 
@@ -67,7 +85,9 @@ class Registrar:
             info: the new leader.
             recovered: called once with the registry, when the new leader is noted durably.
             failed: called at most once, with one line for the operator; nothing happens after it.
+            timing: told how long reading and storing take.
         """
+        self._timing = timing
         self._owner = owner
         self._failed = failed
         owner.start_task(self._recover(info, recovered))
@@ -92,7 +112,8 @@ class Registrar:
     ) -> None:
         timer = self._expect("reading", self._fetch_timeout_s)
         try:
-            self._variable = await self._storage.fetch(VARIABLE)
+            with self._timing("state_fetch"):
+                self._variable = await self._storage.fetch(VARIABLE)
             value = registry_pb2.Registry.FromString(self._variable.value)
         except StorageFailed as error:
             return self._fail(f"the registry cannot be read: {error}")
@@ -130,7 +151,9 @@ class Registrar:
     async def _store(self) -> bool:
         timer = self._expect("writing", self._store_timeout_s)
         try:
-            stored = await self._storage.store(self._variable, self._registry.encode())
+            value = self._registry.encode()
+            with self._timing("state_store"):
+                stored = await self._storage.store(self._variable, value)
         except StorageFailed as error:
             self._fail(f"the registry cannot be written: {error}")
             return False
@@ -140,6 +163,7 @@ class Registrar:
             self._fail("the registry was changed by another master")
             return False
         self._variable = stored
+        self.size_bytes = len(value)
         return True
 
     # Failing -------------------------------------------------------------------------------------
@@ -154,4 +178,4 @@ class Registrar:
             self._failed(text)
 
 
-__all__ = ["VARIABLE", "Owner", "Registrar"]
+__all__ = ["VARIABLE", "Owner", "Registrar", "Timing", "untimed"]

@@ -15,6 +15,7 @@ from cluster.core.master.events import (
     AgentPingsMissed,
     AllocationIntervalElapsed,
     ExecutorExited,
+    OperationStatusReceived,
     OperatorCallReceived,
     PeerLost,
     StatusUpdateReceived,
@@ -25,6 +26,7 @@ from cluster.model.calls import (
     Accept,
     AcceptInverseOffers,
     Acknowledge,
+    ChangeResources,
     Deactivate,
     Decline,
     DeclineInverseOffers,
@@ -41,13 +43,27 @@ from cluster.model.calls import (
 from cluster.model.constraints import OfferConstraints
 from cluster.model.ids import AgentId, ExecutorId, FrameworkId, TaskId
 from cluster.model.maintenance import MachineId, MaintenanceWindow, Unavailability
+from cluster.model.operations import (
+    Create,
+    Destroy,
+    OperationId,
+    OperationState,
+    OperationStatus,
+    OperationUpdate,
+    Reserve,
+    Unreserve,
+)
 from cluster.model.operator_calls import (
+    CreateVolumes,
     DeactivateAgent,
+    DestroyVolumes,
     DrainAgent,
     MarkAgentAsGone,
     ReactivateAgent,
+    ReserveResources,
     StartMaintenance,
     StopMaintenance,
+    UnreserveResources,
     UpdateMaintenanceSchedule,
     UpdateQuotas,
     UpdateWeights,
@@ -64,12 +80,15 @@ from tests.unit.master.core_harness import (
     task_report,
     task_spec,
 )
+from tests.unit.master.operation_values import reserved, volume
 
 AGENTS = [PeerId(f"slave(1)@10.0.0.{n}:5051") for n in (10, 11)]
 SCHEDULERS = [PeerId(f"scheduler-{n}@10.0.0.20:{n}") for n in (1, 2, 3)]
 TASKS = ("t", "u", "v")
 TEXTS = ("cpus:1;mem:64", "cpus:4;mem:4096", "cpus:1;ports:[2-4]", "ports:[4-6]")
-TOTAL = "cpus:4;mem:4096;ports:[1-9]"
+TOTAL = "cpus:4;mem:4096;disk:100;ports:[1-9]"
+KEPT = ("cpus:1", "disk:40", "cpus:0.5;disk:10", "ports:[2-4]")
+VOLUME = volume(10, "v")
 EXECUTOR = ExecutorSpec(ExecutorId("e"), None, Resources.parse("cpus:0.1;mem:32"), None, "e")
 
 
@@ -111,6 +130,8 @@ class Story:
                 self._lose,
                 self._fire,
                 self._operate,
+                self._operate_resources,
+                self._answer_operation,
             )
         )()
         self._check_reports()
@@ -191,8 +212,75 @@ class Story:
             )
             for _ in range(self.rng.randint(1, 3))
         )
-        call = Accept(tuple(o.offer_id for o in chosen), (Launch(tasks),), self._refuse_s())
+        orders = [Launch(tasks)]
+        if self.rng.random() < 0.4:
+            orders.insert(
+                self.rng.randrange(2),
+                self._change(self.harness.state.agents.get(chosen[0].agent_id), chosen[0].role),
+            )
+        call = Accept(tuple(o.offer_id for o in chosen), tuple(orders), self._refuse_s())
         self.harness.call(call, framework_id, self._peer_of(framework_id))
+
+    def _kept_on(self, agent):
+        """Something that is reserved on an agent."""
+        kept = [Resources([entry]) for entry in agent.total if entry.identity.reservations]
+        return self.rng.choice(kept) if kept else Resources()
+
+    def _change(self, agent, role):
+        """An order to change resources; it may be impossible."""
+        kept, made = reserved(self.rng.choice(KEPT), role), volume(10, "v", role=role)
+        change = self.rng.choice(
+            (Reserve(kept), Reserve(kept), Create(made), Destroy(made), Unreserve(kept))
+            if agent is None or self.rng.random() < 0.5
+            else (Create(made), Destroy(made), Unreserve(self._kept_on(agent) or kept))
+        )
+        name = self.rng.choice((None, OperationId(f"o{self.rng.randrange(3)}")))
+        return ChangeResources(change, name)
+
+    def _operate_resources(self):
+        """Operators reserve and make volumes of what nobody uses."""
+        agent_id = AgentId(self._agent_id())
+        agent = self.harness.state.agents.get(agent_id)
+        kept = reserved(self.rng.choice(KEPT), self.rng.choice(("a", "b")))
+        here = (None if agent is None else self._kept_on(agent)) or kept
+        call = self.rng.choice(
+            (
+                ReserveResources(agent_id, kept),
+                ReserveResources(agent_id, kept),
+                UnreserveResources(agent_id, here),
+                CreateVolumes(agent_id, VOLUME),
+                CreateVolumes(agent_id, VOLUME),
+                DestroyVolumes(agent_id, VOLUME),
+            )
+        )
+        self.asked += 1
+        self.harness.feed(OperatorCallReceived(self.asked, call))
+
+    def _answer_operation(self):
+        """The agent says what became of an operation, perhaps for the second time."""
+        state = self.harness.state
+        operations = [*state.operations, *state.operations.completed]
+        if not operations:
+            return
+        operation = self.rng.choice(operations)
+        agent = state.agents.get(operation.agent_id)
+        status = OperationStatus(
+            self.rng.choice(
+                (
+                    OperationState.FINISHED,
+                    OperationState.FINISHED,
+                    OperationState.FAILED,
+                    OperationState.PENDING,
+                    OperationState.DROPPED,
+                )
+            ),
+            operation_id=operation.operation_id,
+            uuid=self.rng.choice((None, b"s")),
+            agent_id=operation.agent_id,
+        )
+        update = OperationUpdate(operation.agent_id, operation.uuid, status, operation.framework_id)
+        peer = self.rng.choice(AGENTS) if agent is None else agent.peer
+        self.harness.feed(OperationStatusReceived(peer, update))
 
     def _refuse_s(self):
         return self.rng.choice((0.0, 5.0, -1.0, float("nan"), 1e300))

@@ -5,24 +5,37 @@ import re
 
 import pytest
 
+from cluster.model.ids import AgentId
+from cluster.model.operator_calls import (
+    DeactivateAgent,
+    ReserveResources,
+    UpdateQuotas,
+)
+from cluster.model.quotas import Quota
 from cluster.wire.pb import mesos_pb2 as mesos
+from cluster.wire.pb import messages_pb2 as internal
 from tests.fixtures_dir import fixtures
-from tests.sim.master_world import MULTI_ROLE, framework_info, master_world
+from tests.sim.master_world import (
+    MULTI_ROLE,
+    FakeAgent,
+    framework_info,
+    master_world,
+    task_info,
+)
+from tests.unit.master.operation_values import reserved
 
 pytestmark = pytest.mark.asyncio
 
 # Keys of a real master that ours does not show yet, and why.
 ABSENT = (
     r"allocator/.*event_queue_dispatches",  # the allocator has no queue of its own here
-    r"allocator/mesos/quota/.*",  # no quota is set in this world
-    r"allocator/mesos/offer_filters/.*",  # counted by the allocator
     r"master/event_queue_.*",  # queues are counted by the runtime
     r"master/http_cache_hits",  # no cache
     r"master/operator_event_stream_subscribers",  # no event stream
-    r"master/(frameworks/.*/)?operations.*",  # offer operations
-    r"registrar/.*",  # the registrar
     r"master/frameworks/.*/tasks/active/task_unknown",  # no task is ever in it
 )
+
+ROLE = re.compile(r"roles/(\*|ads|web/x|web|)/")
 
 
 def recorded_keys():
@@ -37,7 +50,9 @@ def recorded_keys():
 
 async def test_keys_of_a_real_master_are_there():
     async with master_world() as world:
-        await world.agent(total="cpus:4;mem:4096;disk:100")
+        await world.agent(total="cpus:4;mem:4096;disk:100;cpus(ads):1;mem(ads):64;disk(ads):10")
+        amounts = {"cpus": 1000, "mem": 64_000}
+        await world.operate(UpdateQuotas({"ads": Quota(amounts, amounts)}))
         info = framework_info(
             capabilities=[MULTI_ROLE], roles=["*", "ads", "web/x"], principal="golden"
         )
@@ -46,8 +61,8 @@ async def test_keys_of_a_real_master_are_there():
         name = f"frameworks/test/{scheduler_.framework_id}/"
         ours = {key.replace(name, "frameworks/F/") for key in snapshot}
         # Roles and shares are those of this world.
-        wanted = {re.sub(r"roles/(\*|ads|web/x)/", "roles/*/", key) for key in recorded_keys()}
-        ours = {re.sub(r"roles/(\*|ads|web/x)/", "roles/*/", key) for key in ours}
+        wanted = {ROLE.sub("roles/*/", key) for key in recorded_keys()}
+        ours = {ROLE.sub("roles/*/", key) for key in ours}
         assert not sorted(wanted - ours)
 
 
@@ -201,3 +216,139 @@ async def test_runs_of_the_allocator_are_counted():
         assert "allocator/mesos/allocation_run_ms" in values
         assert "allocator/mesos/allocation_run_latency_ms" in values
         assert values["allocator/mesos/resources/cpus/offered_or_allocated"] == 4.0
+
+
+async def test_what_roles_consume_of_their_quotas():
+    async with master_world() as world:
+        agent = await world.agent(total="cpus:8;mem:4096;cpus(ads):2")
+        quota = Quota({"cpus": 3000}, {"cpus": 5000, "mem": 2_000_000})
+        assert await world.operate(UpdateQuotas({"ads": quota})) == (200, "")
+        info = framework_info(capabilities=[MULTI_ROLE], roles=["ads/x"])
+        scheduler_ = await world.scheduler(info=info)
+        offer = scheduler_.offers[-1]
+        scheduler_.accept([offer], [task_info("t", agent.agent_id)], refuse_s=1000.0)
+        await world.settle()
+        values = await world.master.metrics.snapshot()
+        prefix = "allocator/mesos/quota/roles"
+        assert {
+            key.removeprefix(prefix): value
+            for key, value in values.items()
+            if key.startswith(prefix)
+        } == {
+            "/ads/resources/cpus/guarantee": 3.0,
+            "/ads/resources/cpus/limit": 5.0,
+            "/ads/resources/mem/limit": 2000.0,
+            # The task has one of the cpus that are not reserved.
+            "/ads/resources/cpus/offered_or_allocated": 1.0,
+            "/ads/resources/mem/offered_or_allocated": 64.0,
+            "/ads/resources/cpus/consumed": 3.0,
+            "/ads/resources/mem/consumed": 64.0,
+            "/ads/x/resources/cpus/consumed": 1.0,
+            "/ads/x/resources/mem/consumed": 64.0,
+            "//resources/cpus/consumed": 3.0,
+            "//resources/mem/consumed": 64.0,
+        }
+
+
+async def test_operations_are_counted_by_what_they_are_and_how_they_stand():
+    async with master_world() as world:
+        agent = await world.agent(total="cpus:4;mem:512")
+        await world.scheduler()
+        call = ReserveResources(AgentId(agent.agent_id), reserved("cpus:1", "ads"))
+        assert (await world.operate(call))[0] == 202
+        values = await world.master.metrics.snapshot()
+        assert (values["master/operations/total"], values["master/operations/pending"]) == (1, 1)
+        assert values["master/operations/reserve/pending"] == 1
+        (order,) = agent.of(internal.ApplyOperationMessage)
+        update = internal.UpdateOperationStatusMessage()
+        update.operation_uuid.CopyFrom(order.operation_uuid)
+        update.slave_id.value = agent.agent_id
+        update.status.state = mesos.OPERATION_FINISHED
+        update.status.uuid.value = b"u" * 16
+        agent.send(world.master.pid, update)
+        await world.settle()
+        values = await world.master.metrics.snapshot()
+        assert {
+            key: value
+            for key, value in values.items()
+            if key.startswith("master/operations/") and value
+        } == {
+            "master/operations/total": 1.0,
+            "master/operations/finished": 1.0,
+            "master/operations/reserve/total": 1.0,
+            "master/operations/reserve/finished": 1.0,
+        }
+
+
+async def test_what_a_framework_ordered_is_counted():
+    async with master_world() as world:
+        agent = await world.agent()
+        scheduler_ = await world.scheduler()
+        await world.launch(scheduler_, agent, "t")
+        values = await world.master.metrics.snapshot()
+        prefix = f"master/frameworks/test/{scheduler_.framework_id}/operations"
+        assert (values[prefix], values[f"{prefix}/launch"]) == (1.0, 1.0)
+        assert values[f"{prefix}/launch_group"] == 0.0
+
+
+async def test_an_agent_out_of_service_is_inactive():
+    async with master_world() as world:
+        agent = await world.agent()
+        await world.operate(DeactivateAgent(AgentId(agent.agent_id)))
+        values = await world.master.metrics.snapshot()
+        assert [
+            values[f"master/slaves_{word}"] for word in ("connected", "active", "inactive")
+        ] == [
+            1.0,
+            0.0,
+            1.0,
+        ]
+
+
+async def test_removals_are_counted_with_their_reason():
+    async with master_world(
+        agent_ping_timeout_s=1.0, max_agent_ping_timeouts=2, agent_removal_rate_limit="1/1mins"
+    ) as world:
+        agents = [await world.agent(hostname=f"host-{n}") for n in range(4)]
+        for agent in agents[:3]:
+            agent.answers_pings = False
+        await world.advance(10.0)
+        names = [f"slave_unreachable_{word}" for word in ("scheduled", "completed", "canceled")]
+        values = await world.master.metrics.snapshot()
+        assert [values[f"master/{name}"] for name in names] == [3.0, 1.0, 0.0]
+        (back, *_) = [a for a in agents[:3] if world.state.agents.get(a.agent_id) is not None]
+        back.answers_pings = True
+        leaving = internal.UnregisterSlaveMessage()
+        leaving.slave_id.value = agents[3].agent_id
+        agents[3].send(world.master.pid, leaving)
+        await world.advance(100.0)
+        values = await world.master.metrics.snapshot()
+        assert [values[f"master/{name}"] for name in names] == [3.0, 2.0, 1.0]
+        assert values["master/slave_removals"] == 3.0
+        assert values["master/slave_removals/reason_unhealthy"] == 2.0
+        assert values["master/slave_removals/reason_unregistered"] == 1.0
+        assert values["master/slave_removals/reason_registered"] == 0.0
+
+
+async def test_what_the_registrar_does():
+    async with master_world() as world:
+        before = (await world.master.metrics.snapshot())["registrar/registry_size_bytes"]
+        assert before > 0
+        await world.advance(1.0)
+        await world.agent()
+        values = await world.master.metrics.snapshot()
+        assert values["registrar/registry_size_bytes"] > before
+        assert values["registrar/queued_operations"] == 0.0
+        assert values["registrar/log/recovered"] == 1.0
+        assert values["registrar/state_store_ms/count"] == 2.0
+
+
+async def test_messages_that_nobody_looks_at_are_counted():
+    async with master_world() as world:
+        world.master._is_recovered = False
+        agent = await world.add(FakeAgent("slave(1)", world.master.pid))
+        agent.register()
+        await world.settle()
+        values = await world.master.metrics.snapshot()
+        assert values["master/dropped_messages"] == world.master.dropped_messages == 1.0
+        assert values["registrar/log/recovered"] == 0.0

@@ -15,6 +15,7 @@ from cluster.wire.pb import messages_pb2 as internal
 from cluster.wire.pb import scheduler_pb2 as scheduler
 from cluster.wire.resources import resources_from_pb, resources_to_pb
 from tests.sim.master_world import (
+    MULTI_ROLE,
     FakeAgent,
     framework_info,
     master_world,
@@ -302,6 +303,51 @@ async def test_oversubscribed_resources_are_added_to_the_total():
         agent.tell(update_oversubscribed_resources=True)
         await world.advance(1.0)
         assert offered(fake.offers[-1:]) == resources_from_pb(plain(TOTAL))
+
+
+def oversubscribed(text):
+    """As an agent tells what it can spare for a while."""
+    revocable = marked(resources_from_pb(plain(text)), is_revocable=True)
+    return {
+        "update_oversubscribed_resources": True,
+        "oversubscribed_resources": resources_to_pb(revocable, refined=True),
+    }
+
+
+async def test_revocable_resources_are_for_those_who_can_take_them_and_can_be_used():
+    async with master_world() as world:
+        agent = await agent_in(world, total="cpus:1;mem:64")
+        firm = await world.scheduler("firm", framework_info(roles=["b"], capabilities=[MULTI_ROLE]))
+        held = firm.offers[-1]
+        firm.accept([held], [task_info("firm", agent.agent_id, "cpus:1;mem:64")])
+        await world.settle()
+        agent.tell(**oversubscribed("cpus:2;mem:32"))
+        await world.advance(5.0)
+        assert len(firm.offers) == 1, "who may not take them sees nothing of them"
+        # Who may take them is offered them, and they arrive with their mark.
+        taker = await framework_in(world)
+        (offer,) = taker.offers
+        assert {r.name: r.scalar.value for r in offer.resources} == {"cpus": 2.0, "mem": 32.0}
+        assert all(r.HasField("revocable") for r in offer.resources)
+        # A task can run on them; a task that wants the same amounts for good cannot.
+        task = task_info("spare", agent.agent_id)
+        del task.resources[:]
+        task.resources.extend(offer.resources)
+        greedy = task_info("greedy", agent.agent_id, "cpus:1;mem:32")
+        taker.accept([offer], [task, greedy])
+        await world.settle()
+        assert taker.states == [("greedy", "TASK_ERROR")]
+        launched = agent.of(internal.RunTaskMessage)[-1].task
+        assert launched.task_id.value == "spare"
+        assert all(r.HasField("revocable") for r in launched.resources)
+        values = await world.master.metrics.snapshot()
+        assert values["master/cpus_revocable_total"] == values["master/cpus_revocable_used"] == 2.0
+        assert values["master/cpus_used"] == 1.0
+        # The agent needs them itself: nothing of them is offered when the task has ended.
+        agent.tell(update_oversubscribed_resources=True)
+        agent.update(taker.framework_id, "spare", "TASK_FINISHED")
+        await world.advance(5.0)
+        assert len(taker.offers) == 1
 
 
 async def test_what_an_agent_cannot_have_is_refused(caplog):

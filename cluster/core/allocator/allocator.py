@@ -91,6 +91,9 @@ from cluster.model.maintenance import InverseOfferStatus
 from cluster.model.resources import EMPTY, Resources
 from cluster.model.values import Quantities
 
+Bookings = Mapping[AgentId, Mapping[tuple[FrameworkId, str], Resources]]
+"""Agent -> framework and role -> what is theirs there, unallocated form; nothing is left out."""
+
 
 class Allocator(Protocol):
     """What a master needs of an allocator."""
@@ -117,6 +120,9 @@ class Allocator(Protocol):
     @property
     def statistics(self) -> AllocatorStatistics:
         """What is counted for operators; may look at every role."""
+
+    def bookings(self) -> Bookings:
+        """What is offered or used, agent by agent; for checks."""
 
     def explain(self, framework_id: FrameworkId, role: str, now_s: float) -> RoleExplanation | None:
         """Why a framework is offered what it is offered; None when it is not in that role."""
@@ -610,6 +616,15 @@ class HierarchicalAllocator:
         client = self._books.client(framework_id, role)
         return EMPTY if agent is None or client is None else agent.booked.get(client, EMPTY)
 
+    def bookings(self) -> Bookings:
+        return {
+            agent_id: {
+                (client.framework_id, client.role): resources
+                for client, resources in agent.booked.items()
+            }
+            for agent_id, agent in self._books.agents.items()
+        }
+
     # Invariants ---------------------------------------------------------------------------------
 
     def check_invariants(self) -> None:
@@ -638,4 +653,4 @@ class HierarchicalAllocator:
                 raise InvariantBroken(f"agent {agent_id} has filters but is unknown")
 
 
-__all__ = ["Allocator", "HierarchicalAllocator"]
+__all__ = ["Allocator", "Bookings", "HierarchicalAllocator"]

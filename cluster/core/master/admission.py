@@ -73,6 +73,9 @@ MACHINE_DOWN = "Machine is `DOWN`"
 MAINTENANCE_STARTED = "the machine of the agent was taken down for maintenance"
 RESOURCES_CACHED_MAX = 4096
 
+_COUNTED_REASONS = {UNREGISTERED: "unregistered", REPLACED: "registered"}
+"""Reasons of removals that have a metric of their own."""
+
 _STANDING = (AgentState.CONNECTED, AgentState.DISCONNECTED)
 """Agents that no write to the registry is under way for."""
 
@@ -524,6 +527,7 @@ class Admission:
             self._stop_offers(record)
             record.advance(AgentStep.GIVEN_UP, state.now_s)
         elif state.agents.is_recovered(agent_id) and agent_id not in self._leaving:
+            state.tally.counts["recovery_slave_removals"] += 1
             self._leaving[agent_id] = None
         else:
             return
@@ -631,6 +635,8 @@ class Admission:
         reason = self._reasons.pop(agent_id, UNREGISTERED)
         if record is None:
             return
+        if (counted := _COUNTED_REASONS.get(reason)) is not None:
+            state.tally.counts[f"slave_removals/reason_{counted}"] += 1
         record.advance(AgentStep.REMOVED, state.now_s)
         self._take_out(record)
         for task in state.tasks.of_agent(agent_id):

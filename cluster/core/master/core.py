@@ -269,7 +269,8 @@ class MasterCore:
         """Check the books against each other; for tests and simulation.
 
         Raises:
-            InvariantBroken: offers or usage exceed an agent, an index is wrong, a list too long.
+            InvariantBroken: offers or usage exceed an agent, an index is wrong, a list too long, or
+                the allocator's books say something else than the master's.
         """
         state = self.state
         state.frameworks.check_invariants()
@@ -297,6 +298,30 @@ class MasterCore:
                 raise InvariantBroken(f"agent {agent.agent_id} is overbooked")
             if not agent.total.contains(single(shared)):
                 raise InvariantBroken(f"agent {agent.agent_id} lacks a volume that is offered")
+        state.allocator.check_invariants()
+        self._check_bookings()
+
+    def _check_bookings(self) -> None:
+        """What is offered or used is booked so by the allocator, and nothing else is."""
+        state, bookings = self.state, self.state.allocator.bookings()
+        agents = {agent.agent_id: agent for agent in state.agents.registered}
+        if agents.keys() != bookings.keys():
+            odd = sorted(agents.keys() ^ bookings.keys())
+            raise InvariantBroken(f"only one of master and allocator has the agents {odd}")
+        for agent_id, agent in agents.items():
+            held = state.used_on(agent)
+            for offer in state.offers.of_agent(agent_id):
+                owner = (offer.framework_id, offer.role)
+                held[owner] = held.get(owner, EMPTY) + offer.resources
+            booked = bookings[agent_id]
+            for owner in {**held, **booked}:
+                mine, its = held.get(owner, EMPTY), booked.get(owner, EMPTY)
+                if mine != its:
+                    framework_id, role = owner
+                    raise InvariantBroken(
+                        f"framework {framework_id} holds [{mine}] on agent {agent_id} in role "
+                        f"'{role}', but the allocator has booked [{its}]"
+                    )
 
 
 __all__ = ["MasterCore"]

@@ -12,7 +12,7 @@ agent that comes back tells of it anew. An *orphan* has a framework that the mas
 (any more). Source: master.md §6.2 (states), §8.
 """
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator, Mapping
 from enum import Enum, auto
 
@@ -26,6 +26,7 @@ from cluster.model.operations import (
     OperationState,
     OperationStatus,
     OperationUuid,
+    change_name,
     is_speculative,
     taken,
 )
@@ -163,6 +164,7 @@ class OperationBook:
         self._by_owner: dict[FrameworkId | None, dict[OperationUuid, None]] = {}
         self._by_name: dict[tuple[FrameworkId, OperationId], OperationUuid] = {}
         self._completed: deque[OperationRecord] = deque(maxlen=completed_max)
+        self._ends: Counter[tuple[str, OperationState]] = Counter()
 
     def __iter__(self) -> Iterator[OperationRecord]:
         return iter(list(self._known.values()))
@@ -174,6 +176,14 @@ class OperationBook:
     def completed(self) -> list[OperationRecord]:
         """Operations that are over, oldest first."""
         return list(self._completed)
+
+    @property
+    def states(self) -> Mapping[tuple[str, OperationState], int]:
+        """Name of the change and state -> how many stand so now, or have ever ended so."""
+        states = Counter(self._ends)
+        for record in self._known.values():
+            states[change_name(record.change), record.state] += 1
+        return states
 
     def get(self, uuid: OperationUuid) -> OperationRecord | None:
         return self._known.get(uuid)
@@ -220,6 +230,8 @@ class OperationBook:
             if self._by_name.get(name) == record.uuid:
                 del self._by_name[name]
         self._completed.append(record)
+        if record.state.is_terminal:
+            self._ends[change_name(record.change), record.state] += 1
 
     def check_invariants(self) -> None:
         """Raises InvariantBroken when an index disagrees or an ended operation holds resources."""

@@ -24,10 +24,13 @@ class Removals:
 
     def ask(self, agent_id: AgentId, reason: str) -> bool:
         """Whether the agent may be given up now; otherwise its turn comes with ``RemovalDue``."""
+        counts = self._state.tally.counts
         interval_s = self._state.options.removal_interval_s
         if interval_s <= 0:
+            counts["slave_unreachable_scheduled"] += 1
             return True
         if agent_id not in self._waiting:
+            counts["slave_unreachable_scheduled"] += 1
             if not self._waiting and self._state.now_s >= self._free_at_s:
                 self._free_at_s = self._state.now_s + interval_s
                 return True
@@ -37,8 +40,10 @@ class Removals:
 
     def cancel(self, agent_id: AgentId, reason: str | None = None) -> None:
         """The agent stays; with a ``reason`` only if that was why it should go."""
-        if reason is None or self._waiting.get(agent_id) == reason:
-            self._waiting.pop(agent_id, None)
+        waiting_for = self._waiting.get(agent_id)
+        if waiting_for is not None and reason in (None, waiting_for):
+            del self._waiting[agent_id]
+            self._state.tally.counts["slave_unreachable_canceled"] += 1
 
     def next_due(self) -> tuple[AgentId, str] | None:
         """The timer ran out: who is to go, and why; None when everybody has come back."""

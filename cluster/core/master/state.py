@@ -351,21 +351,19 @@ class MasterState:
 
     def used_on(self, agent: AgentRecord) -> dict[tuple[FrameworkId, str], Resources]:
         """What tasks, executors and operations hold on an agent, by framework and role."""
-        used: dict[tuple[FrameworkId, str], Resources] = {}
+        used: dict[tuple[FrameworkId, str], list[Resources]] = {}
         for task in self.tasks.of_agent(agent.agent_id):
             if task.holds_resources:
-                owner = (task.framework_id, task.role)
-                used[owner] = used.get(owner, EMPTY) + task.resources
+                used.setdefault((task.framework_id, task.role), []).append(task.resources)
         for (framework_id, _), executor in agent.executors.items():
-            owner = (framework_id, executor.role)
-            used[owner] = used.get(owner, EMPTY) + executor.spec.resources
+            used.setdefault((framework_id, executor.role), []).append(executor.spec.resources)
         for operation in self.operations.of_agent(agent.agent_id):
             if operation.held:
                 assert operation.framework_id is not None
                 assert operation.role is not None
                 owner = (operation.framework_id, operation.role)
-                used[owner] = used.get(owner, EMPTY) + operation.held
-        return used
+                used.setdefault(owner, []).append(operation.held)
+        return {owner: Resources.sum_of(bundles) for owner, bundles in used.items()}
 
     def free_on(self, agent: AgentRecord) -> Resources:
         """What nobody uses and nobody is offered; a shared volume is always there."""

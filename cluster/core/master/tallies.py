@@ -23,12 +23,17 @@ from cluster.model.calls import (
     AcceptInverseOffers,
     Acknowledge,
     AcknowledgeOperation,
+    BrokenOperation,
     Call,
+    ChangeResources,
     Deactivate,
     Decline,
     DeclineInverseOffers,
     Kill,
+    Launch,
+    LaunchGroup,
     MessageExecutor,
+    Operation,
     Reconcile,
     ReconcileOperations,
     RequestResources,
@@ -37,9 +42,11 @@ from cluster.model.calls import (
     Suppress,
     Teardown,
     UnsupportedCall,
+    UnsupportedOperation,
     UpdateFramework,
     UpdateRefused,
 )
+from cluster.model.operations import CHANGE_NAMES, change_name
 from cluster.model.task_states import TaskState
 from cluster.model.values import Quantities
 
@@ -63,6 +70,10 @@ CALL_NAMES: Mapping[type, str] = {
     UpdateRefused: "update_framework",
 }
 """Calls by the names of their type; a deactivation is a message of drivers only."""
+
+LAUNCH, LAUNCH_GROUP = "launch", "launch_group"
+OPERATION_NAMES = (*(name.lower() for name in CHANGE_NAMES.values()), LAUNCH, LAUNCH_GROUP)
+"""What an ACCEPT can order."""
 
 SOURCE_MASTER = 0
 
@@ -123,18 +134,27 @@ class RoleWaits:
 
 
 class FrameworkTally:
-    """Counts of one framework. ``tasks_ended`` has the terminal states its tasks reached."""
+    """Counts of one framework.
 
-    __slots__ = ("calls", "events", "offers", "tasks_ended", "waits")
+    Attributes:
+        operations: how often it ordered which operation, launches included; names in lower case.
+        tasks_ended: the terminal states its tasks reached.
+    """
+
+    __slots__ = ("calls", "events", "offers", "operations", "tasks_ended", "waits")
 
     def __init__(self) -> None:
         self.calls: Counter[str] = Counter()
         self.events: Counter[str] = Counter()
         self.offers = OfferTally()
+        self.operations: Counter[str] = Counter()
         self.tasks_ended: Counter[TaskState] = Counter()
         self.waits = RoleWaits()
 
     def call(self, call: Call) -> None:
+        if isinstance(call, Accept):
+            names = (_operation_name(operation) for operation in call.operations)
+            self.operations.update(name for name in names if name is not None)
         match call:
             case UnsupportedCall(name):
                 self.calls[name.lower()] += 1
@@ -142,6 +162,20 @@ class FrameworkTally:
                 pass
             case _:
                 self.calls[CALL_NAMES[type(call)]] += 1
+
+
+def _operation_name(operation: Operation) -> str | None:
+    match operation:
+        case Launch():
+            return LAUNCH
+        case LaunchGroup():
+            return LAUNCH_GROUP
+        case ChangeResources(change=change):
+            return change_name(change).lower()
+        case BrokenOperation(name=name):
+            return name.lower()
+        case UnsupportedOperation():
+            return None
 
 
 class MasterTally:
@@ -177,6 +211,7 @@ class MasterTally:
 
 __all__ = [
     "CALL_NAMES",
+    "OPERATION_NAMES",
     "SOURCE_MASTER",
     "FrameworkTally",
     "MasterTally",

@@ -130,6 +130,12 @@ class LedgerAllocator:
     def booked(self, framework_id, role, agent_id):
         return self.held.get((framework_id, role, agent_id), EMPTY)
 
+    def bookings(self):
+        return {
+            agent_id: {(k[0], k[1]): v for k, v in self.held.items() if k[2] == agent_id}
+            for agent_id in self.totals
+        }
+
     def free(self, agent_id):
         taken = self._taken(agent_id)
         return self.totals[agent_id].minus_up_to(taken.where(lambda i: not i.is_shared))
