@@ -247,8 +247,7 @@ class MasterState:
 
     def report_to(self, framework: FrameworkRecord, report: StatusReport) -> None:
         """Send news made by the master, if the framework can be reached."""
-        ends = report.state.is_terminal or report.state is TaskState.UNREACHABLE
-        if ends and not report.is_answer:
+        if _ends(report.state) and not report.is_answer:
             self.tally.ends[report.state, SOURCE_MASTER, int(report.reason)] += 1
             if self.tasks.get(report.framework_id, report.task_id) is None:
                 self._count_end(report.framework_id, report.state)
@@ -268,6 +267,8 @@ class MasterState:
         framework = self.frameworks.get(task.framework_id)
         if framework is None:
             return
+        if not framework.is_connected and not _ends(task.state):
+            return  # nobody to tell, nothing to count: most tasks of a failover
         self.report_to(
             framework,
             StatusReport(
@@ -351,21 +352,20 @@ class MasterState:
 
     def used_on(self, agent: AgentRecord) -> dict[tuple[FrameworkId, str], Resources]:
         """What tasks, executors and operations hold on an agent, by framework and role."""
-        used: dict[tuple[FrameworkId, str], Resources] = {}
+        used: dict[tuple[FrameworkId, str], list[Resources]] = {}
         for task in self.tasks.of_agent(agent.agent_id):
             if task.holds_resources:
-                owner = (task.framework_id, task.role)
-                used[owner] = used.get(owner, EMPTY) + task.resources
+                used.setdefault((task.framework_id, task.role), []).append(task.resources)
         for (framework_id, _), executor in agent.executors.items():
             owner = (framework_id, executor.role)
-            used[owner] = used.get(owner, EMPTY) + executor.spec.resources
+            used.setdefault(owner, []).append(executor.spec.resources)
         for operation in self.operations.of_agent(agent.agent_id):
             if operation.held:
                 assert operation.framework_id is not None
                 assert operation.role is not None
                 owner = (operation.framework_id, operation.role)
-                used[owner] = used.get(owner, EMPTY) + operation.held
-        return used
+                used.setdefault(owner, []).append(operation.held)
+        return {owner: Resources.sum_of(bundles) for owner, bundles in used.items()}
 
     def free_on(self, agent: AgentRecord) -> Resources:
         """What nobody uses and nobody is offered; a shared volume is always there."""
@@ -373,6 +373,11 @@ class MasterState:
         for offer in self.offers.of_agent(agent.agent_id):
             taken = taken + offer.resources
         return agent.total.minus_up_to(taken.unshared())
+
+
+def _ends(state: TaskState) -> bool:
+    """Whether a task is over in this state, or out of sight."""
+    return state.is_terminal or state is TaskState.UNREACHABLE
 
 
 __all__ = ["MasterOptions", "MasterState"]
