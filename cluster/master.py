@@ -823,6 +823,8 @@ class Master(Process):
         )
 
     async def _serve_explanation(self, request: web.Request) -> web.Response:
+        if not self._is_recovered:
+            return web.Response(status=UNAVAILABLE)
         try:
             return web.json_response(
                 explain_json(self._core.state.allocator, request.query, self.clock.now_s())

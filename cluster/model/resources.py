@@ -573,6 +573,11 @@ class Resources:
             amounts.update(part._amounts)
         return cls._of(amounts)
 
+    def reserved(self) -> "Resources":
+        if not self.marks & Marks.RESERVED:
+            return EMPTY
+        return self.where(lambda identity: bool(identity.reservations))
+
     def unshared(self) -> "Resources":
         """What only one can have at a time."""
         return self.without(Marks.SHARED)

@@ -20,7 +20,8 @@ from cluster.scheduler import (
     Registered,
     SchedulerDriver,
 )
-from tests.sim.master_world import MULTI_ROLE, framework_info, master_world
+from cluster.wire.pb import mesos_pb2 as mesos
+from tests.sim.master_world import MULTI_ROLE, FakeAgent, framework_info, master_world
 
 pytestmark = pytest.mark.asyncio
 FRAMEWORK = framework_info(capabilities=[MULTI_ROLE], roles=["a", "b"], failover_timeout=60.0)
@@ -190,3 +191,79 @@ async def test_a_wish_that_is_taken_back_brings_the_offers():
         driven.driver.update_offer_wishes({})
         await world.advance(2.0)
         assert driven.of(Offers)
+
+
+class RackAgent(FakeAgent):
+    """An agent that says in which rack it stands."""
+
+    rack = ""
+
+    def slave_info(self):
+        info = super().slave_info()
+        rack = info.attributes.add(name="rack", type=mesos.Value.TEXT)
+        rack.text.value = self.rack
+        return info
+
+
+async def add_agent(world, hostname, rack, **how):
+    agent = RackAgent("slave(1)", world.master.pid, hostname=hostname, **how)
+    agent.rack = rack
+    await world.add(agent)
+    agent.register()
+    await world.settle()
+    return agent
+
+
+def offered(driven):
+    """agent id -> roles it is or was offered in."""
+    roles = {}
+    for event in driven.of(Offers):
+        for offer in event.offers:
+            roles.setdefault(offer.slave_id.value, set()).add(offer.allocation_info.role)
+    return roles
+
+
+@pytest.mark.parametrize(
+    ("wish", "wanted"),
+    [
+        (OfferWish(hosts=("h1", "h3")), {"h1"}),
+        (OfferWish(hosts=("nobody",)), set()),
+        (OfferWish(attributes={"rack": "r2"}), {"h2"}),
+        (OfferWish(hosts=("h1",), attributes={"rack": "r2"}), set()),
+        (OfferWish(hosts=("h2",), attributes={"rack": "r2"}), {"h2"}),
+        (OfferWish(min_resources="cpus:4;mem:1024"), {"h2"}),
+        (OfferWish(min_resources="cpus:16|mem:2048", attributes={"rack": "r1"}), {"h1"}),
+        (OfferWish(), {"h1", "h2"}),
+    ],
+)
+async def test_only_what_is_wished_for_is_offered(wish, wanted):
+    wishes = {"a": wish, "b": wish}
+    async with master_world() as world, Driven(world, wishes=wishes) as driven:
+        agents = {
+            "h1": await add_agent(world, "h1", "r1", total="cpus:2;mem:4096"),
+            "h2": await add_agent(world, "h2", "r2", total="cpus:8;mem:1024"),
+        }
+        await world.advance(5.0)
+        names = {agent.agent_id: host for host, agent in agents.items()}
+        assert {names[agent_id] for agent_id in offered(driven)} == wanted
+        values = await world.master.metrics.snapshot()
+        assert (values["master/offers/filtered"] > 0) is (wanted != {"h1", "h2"})
+
+
+async def test_what_one_does_not_wish_for_goes_to_another():
+    wishes = {role: OfferWish(hosts=("h1",)) for role in ("a", "b")}
+    async with master_world() as world, Driven(world, wishes=wishes) as driven:
+        other = await world.scheduler()
+        second = await add_agent(world, "h2", "r1")
+        first = await add_agent(world, "h1", "r1")
+        assert [offer.slave_id.value for offer in other.offers] == [second.agent_id]
+        assert set(offered(driven)) == {first.agent_id}
+
+
+async def test_a_wish_of_one_role_is_not_that_of_another():
+    wishes = {"a": OfferWish(attributes={"rack": "r1"}), "b": OfferWish(hosts=("h2",))}
+    async with master_world() as world, Driven(world, wishes=wishes) as driven:
+        first = await add_agent(world, "h1", "r1")
+        second = await add_agent(world, "h2", "r2")
+        await world.advance(5.0)
+        assert offered(driven) == {first.agent_id: {"a"}, second.agent_id: {"b"}}

@@ -1,5 +1,6 @@
 """``/explain`` of the master, asked over HTTP."""
 
+import asyncio
 import json
 from contextlib import asynccontextmanager
 
@@ -9,6 +10,7 @@ from actorproc import Runtime, TcpTransport, VirtualClock
 from actorproc.http import Client
 from cluster.master import Master
 from cluster.master_flags import MasterConfig
+from cluster.state import InMemoryStorage
 from tests.sim.master_world import (
     MULTI_ROLE,
     START_S,
@@ -27,6 +29,7 @@ async def site():
     async with Runtime(TcpTransport(), clock=clock, seed=7) as runtime, Client() as client:
         master = Master(MasterConfig(work_dir="/nowhere", hostname="h"), master_id="m")
         runtime.spawn(master)
+        await clock.advance(0.0)  # it serves once it has read its registry
         for n, total in enumerate(("cpus:4;mem:4096", "cpus:1;mem:64;gpus:1"), start=1):
             agent = FakeAgent(f"slave({n})", master.pid, total=total)
             runtime.spawn(agent)
@@ -45,6 +48,24 @@ async def site():
             return answer.status, json.loads(answer.text)
 
         yield clock, (picky, other), get
+
+
+class NeverRead(InMemoryStorage):
+    """A store that hangs."""
+
+    async def fetch(self, name):
+        await asyncio.get_running_loop().create_future()
+
+
+async def test_before_the_registry_is_read_nothing_is_told():
+    clock = VirtualClock(START_S)
+    async with Runtime(TcpTransport(), clock=clock, seed=7) as runtime, Client() as client:
+        config = MasterConfig(work_dir="/nowhere", hostname="h")
+        runtime.spawn(Master(config, master_id="m", storage=NeverRead()))
+        await clock.settle()
+        for endpoint in ("explain", "explain?framework_id=x", "state"):
+            answer = await client.get(f"http://{runtime.address}/master/{endpoint}")
+            assert answer.status == 503, endpoint
 
 
 async def test_a_row_for_every_framework_and_role():

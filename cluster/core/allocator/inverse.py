@@ -56,9 +56,8 @@ class InverseOffers:
     # Facts --------------------------------------------------------------------------------------
 
     def plan(self, agent_id: AgentId, *, is_unavailable: bool) -> None:
-        """The agent's unavailability changed: earlier questions and answers mean nothing now."""
-        self._windows.pop(agent_id, None)
-        self._due.pop(agent_id, None)
+        """Another time, or none: what was asked, said and refused means nothing now."""
+        self.forget_agent(agent_id)
         if is_unavailable:
             self._windows[agent_id] = _Window()
             self._due[agent_id] = None

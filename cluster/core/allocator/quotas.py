@@ -189,19 +189,17 @@ class QuotaBook:
         return left
 
     def rooms(self) -> Room:
-        """All bounds there are, by path and name; the surplus has the empty path.
-
-        What is unmet of a guarantee is a room as well (path and ``!``): it may be had without
-        surplus.
-        """
+        """All that bounds offers, by what it is and name: when none grew, no offer can grow."""
         rooms: Room = {
-            ("", name): self.free.get(name, 0) - needed for name, needed in self.needed.items()
+            ("surplus", name): self.free.get(name, 0) - needed
+            for name, needed in self.needed.items()
         }
         for path, node in self._nodes.items():
+            for name, promised in node.guarantees.items():
+                own = promised - node.consumed.get(name, 0) - node.needed_below.get(name, 0)
+                rooms[f"claim of {path}", name] = own
             for name, limit in node.limits.items():
-                rooms[path, name] = limit - node.consumed.get(name, 0)
-            for name in node.guarantees:
-                rooms[f"{path}!", name] = node.unmet.get(name, 0)
+                rooms[f"limit of {path}", name] = limit - node.consumed.get(name, 0)
         return rooms
 
     def consumed(self, role: str) -> Quantities:

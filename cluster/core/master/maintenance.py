@@ -12,16 +12,19 @@ Differs: the offers of an agent are rescinded only when its unavailability has r
 
 import ipaddress
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from cluster.core.allocator.events import UnavailabilityChanged
 from cluster.core.master import registry
 from cluster.core.master.admission import Admission
 from cluster.core.master.answers import BAD_REQUEST, Answer
 from cluster.core.master.effects import WriteRegistry
+from cluster.core.master.inverse_offers import InverseOfferAnswer
 from cluster.core.master.lifecycles import MACHINE_TRANSITIONS, MachineStep
 from cluster.core.master.registry import RegistryOperation
 from cluster.core.master.state import MasterState
+from cluster.model.ids import FrameworkId
 from cluster.model.maintenance import MachineId, MachineMode, MaintenanceWindow, Unavailability
 from cluster.model.operator_calls import (
     StartMaintenance,
@@ -124,6 +127,40 @@ class Maintenance:
         }
 
 
+# Looking -----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class MaintenanceStatus:
+    """How far frameworks have made room.
+
+    Attributes:
+        draining: machines of the schedule that are not down, in its order, each with the last
+            answer of every framework that was asked about an agent there.
+        down: machines that are down, in the order of the schedule.
+    """
+
+    draining: Mapping[MachineId, tuple[tuple[FrameworkId, InverseOfferAnswer], ...]]
+    down: tuple[MachineId, ...]
+
+
+def maintenance_status(state: MasterState) -> MaintenanceStatus:
+    """For operators, who decide whether it is time to take a machine down."""
+    machines = state.registry.machines
+    answers: dict[MachineId, list[tuple[FrameworkId, InverseOfferAnswer]]] = {
+        machine_id: []
+        for machine_id, machine in machines.items()
+        if machine.mode is MachineMode.DRAINING
+    }
+    for agent in state.agents if answers else ():
+        if agent.machine in answers:
+            answers[agent.machine].extend(state.inverse_offers.answers_of(agent.agent_id).items())
+    return MaintenanceStatus(
+        {machine_id: tuple(given) for machine_id, given in answers.items()},
+        tuple(m for m, machine in machines.items() if machine.mode is MachineMode.DOWN),
+    )
+
+
 # Rules that need nothing but the call -------------------------------------------------------------
 
 
@@ -179,4 +216,10 @@ def _is_ipv4(text: str) -> bool:
     return True
 
 
-__all__ = ["Maintenance", "machines_error", "schedule_error"]
+__all__ = [
+    "Maintenance",
+    "MaintenanceStatus",
+    "machines_error",
+    "maintenance_status",
+    "schedule_error",
+]

@@ -104,7 +104,14 @@ class Offering:
                 )
             )
         mine = (executor for owner, executor in agent.executors if owner == offer.framework_id)
-        return OfferDraft(offer, agent.spec, agent.peer, tuple(mine))
+        machine = state.registry.machines.get(agent.machine)
+        return OfferDraft(
+            offer,
+            agent.spec,
+            agent.peer,
+            tuple(mine),
+            None if machine is None else machine.unavailability,
+        )
 
     # Refusing and silencing ----------------------------------------------------------------------
 

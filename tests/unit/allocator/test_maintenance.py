@@ -130,9 +130,9 @@ def test_what_makes_the_question_come_back(event: AllocatorEvent):
     asked(h)
     h.tell(InverseOfferAnswered(F1, S1, InverseOfferStatus.DECLINE, 5.0))
     h.tell(event, IntervalElapsed())
-    assert asked(h) == ([("f1", "s1")] if isinstance(event, OffersRevived) else [])
+    assert asked(h) == [("f1", "s1")]
     h.tick(5.0)
-    assert asked(h) == ([] if isinstance(event, OffersRevived) else [("f1", "s1")])
+    assert asked(h) == []
 
 
 def test_an_inactive_framework_is_not_asked_until_it_is_back():
