@@ -212,8 +212,6 @@ def _reserved_entry_error(entry: Resource) -> str | None:
         return f"reserve.resources: {entry.name} is not dynamically reserved"
     if _is_volume(entry):
         return f"reserve.resources: {entry.name} is a persistent volume, which is reserved already"
-    if entry.identity.is_revocable:
-        return f"reserve.resources: {entry.name} is revocable and cannot be reserved"
     return None
 
 
