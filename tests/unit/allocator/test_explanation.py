@@ -272,6 +272,34 @@ def test_refused():
     assert [offer.framework_id for offer in h.tick(19.0)] == ["f1"]
 
 
+def test_more_than_was_refused_is_not_kept_away():
+    h = Harness()
+    h.quota("a", limits="cpus:2")
+    h.framework("f1", "a/x")
+    h.agents(FULL, "s1")
+    (offer,) = h.run()
+    h.give_back(offer, refuse_s=60.0)
+    assert not is_offered_to_f1(h)
+    assert obstacles(h) == {Obstacle.REFUSED}
+    h.quota("a", limits="cpus:3")
+    assert obstacles(h) == {Obstacle.NONE}
+    assert is_offered_to_f1(h)
+
+
+def test_what_is_promised_to_the_role_itself_is_no_obstacle():
+    """Guarantees leave no surplus here, but some of what they keep back is this role's own."""
+    h = Harness()
+    h.quota("a", guarantees="cpus:4;mem:4096")
+    h.quota("b", guarantees="cpus:4;mem:4096")
+    h.framework("f1", "a/x")
+    h.framework("f2", "c")
+    h.agents(FULL, "s1")
+    assert obstacles(h) == {Obstacle.NONE}
+    other = h.allocator.explain(F2, "c", h.now_s)
+    assert other.counts == {Obstacle.HEADROOM: 1}
+    assert is_offered_to_f1(h)
+
+
 def test_others_first():
     h = Harness()
     h.framework("f1", "a/x")

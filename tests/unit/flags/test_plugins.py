@@ -17,6 +17,7 @@ from cluster.master import Master
 from cluster.master_flags import MasterConfig
 from cluster.master_options import allocator_factory, allocator_options
 from cluster.plugins import ALLOCATOR_GROUP, SORTER_GROUP
+from tests.sim.master_world import framework_info, master_world
 
 MODULE = """
 from cluster.core.allocator import DrfSorter, HierarchicalAllocator
@@ -26,6 +27,13 @@ class OurSorter(DrfSorter):
 
 def ours(totals, *, is_hierarchical, rng):
     return OurSorter(totals, is_hierarchical=is_hierarchical)
+
+class LastFirst(DrfSorter):
+    def __init__(self, totals, *, is_hierarchical, rng):
+        super().__init__(totals, is_hierarchical=is_hierarchical)
+
+    def order(self):
+        return iter(sorted(super().order(), reverse=True))
 
 class Half:
     def __init__(self, totals, *, is_hierarchical, rng):
@@ -47,6 +55,7 @@ ENTRY_POINTS = f"""
 [{SORTER_GROUP}]
 ours = test_sorter_plugin:ours
 drf = test_sorter_plugin:ours
+last_first = test_sorter_plugin:LastFirst
 half = test_sorter_plugin:Half
 refusing = test_sorter_plugin:refusing
 word = test_sorter_plugin:word
@@ -101,7 +110,7 @@ def test_an_installed_sorter_does_not_take_a_built_in_name(installed):
 @pytest.mark.parametrize(
     ("name", "rule"),
     [
-        ("fifo", "must be one of drf, random, priority, half, nowhere, ours, refusing, word"),
+        ("fifo", "must be one of drf, random, priority, half, last_first, nowhere, ours, refusing"),
         ("", "must be one of drf"),
         ("nowhere", "no_such_module_at_all:ours cannot be imported"),
         ("word", "must be callable"),
@@ -119,6 +128,20 @@ def test_what_is_no_sorter_names_the_flag_and_the_rule(installed, flag, name, ru
 def test_without_others_the_built_in_names_are_told():
     with pytest.raises(InvalidInput, match="one of drf, random, priority, not 'fifo'"):
         allocator_options(config(role_sorter="fifo"))
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(("sorter", "served"), [("drf", "a"), ("last_first", "z")])
+async def test_a_master_serves_in_the_order_of_the_sorter_that_was_installed(
+    installed, sorter, served
+):
+    async with master_world(role_sorter=sorter) as world:
+        schedulers = {
+            role: await world.scheduler(f"scheduler-{role}", framework_info(role=role))
+            for role in ("a", "m", "z")
+        }
+        await world.agent()
+        assert [role for role, fake in schedulers.items() if fake.offers] == [served]
 
 
 def test_a_whole_allocator_by_name(installed):

@@ -185,6 +185,15 @@ def test_invalid_offers(aware, state):
     assert cluster.held == Resources()
 
 
+def test_of_invalid_offers_unknown_operations_are_only_logged():
+    cluster = Cluster()
+    call = Accept((OfferId("no"),), (UnsupportedOperation("UNKNOWN", None),), 1.0)
+    effects = cluster.harness.call(call)
+    [warning] = of(effects, Warn)
+    assert "UNKNOWN of framework m-0000: Task launched with invalid offers" in warning.text
+    assert not reports(effects)
+
+
 @pytest.mark.parametrize(
     ("standing", "reason"),
     [(None, UpdateReason.AGENT_REMOVED), ("away", UpdateReason.AGENT_DISCONNECTED)],
