@@ -41,6 +41,25 @@ async def test_an_offer_in_full():
         assert all(r.role == "*" for r in offer.resources)
 
 
+async def test_limits_beside_the_request_reach_the_agent_and_book_nothing_more():
+    async with master_world() as world:
+        agent = await world.agent()
+        scheduler_ = await world.scheduler()
+        task = task_info("t", agent.agent_id)
+        task.limits["cpus"].value = 3.0
+        task.limits["mem"].value = float("inf")
+        low = task_info("low", agent.agent_id)
+        low.limits["mem"].value = 1.0
+        scheduler_.accept(scheduler_.offers, [task, low], refuse_s=0.0)
+        await world.advance(2.0)
+        (launch,) = agent.of(internal.RunTaskMessage)
+        assert dict(launch.task.limits) == dict(task.limits)
+        assert scalars(scheduler_.offers[-1]) == {"cpus": 3.0, "mem": 4032.0}
+        assert scheduler_.updates[-1].status.message == (
+            "task 'low': limits: mem must be at least the request of 64"
+        )
+
+
 async def test_executors_of_the_framework_are_listed_and_started_once():
     async with master_world() as world:
         agent = await world.agent()

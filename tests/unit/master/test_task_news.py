@@ -15,6 +15,7 @@ from cluster.core.master.events import (
     PeerLost,
     StatusUpdateReceived,
 )
+from cluster.core.master.tasks import NOTES_PER_TASK_MAX
 from cluster.model.calls import Accept, Acknowledge, Launch, LaunchGroup, Reconcile, Teardown
 from cluster.model.ids import AgentId, ExecutorId, FrameworkId, OfferId, TaskId
 from cluster.model.operator_calls import MarkAgentAsGone
@@ -195,6 +196,29 @@ def test_history_keeps_the_last_status_of_each_run_of_equal_states():
         harness.update(state=state)
     notes = [note.state.name for note in task_of(harness).notes]
     assert notes == ["STARTING", "RUNNING", "KILLING", "RUNNING", "KILLED"]
+
+
+def test_of_unreachable_tasks_the_oldest_are_given_up_and_their_ids_are_free():
+    harness = Harness(unreachable_tasks_per_framework_max=2)
+    harness.register()
+    harness.write()
+    harness.subscribe()
+    (offer,) = harness.allocate()
+    tasks = tuple(task_spec(name) for name in ("t", "u", "v"))
+    harness.call(Accept((offer.offer_id,), (Launch(tasks),), 0.0))
+    harness.feed(AgentPingsMissed(A))
+    harness.write()
+    books = harness.state.tasks
+    assert [lost.task.task_id for lost in books.unreachable_of(FRAMEWORK)] == ["u", "v"]
+    assert [task.task_id for task in books.completed_of(FRAMEWORK)] == ["t"]
+    assert [books.is_taken(FRAMEWORK, TaskId(name)) for name in "tu"] == [False, True]
+
+
+def test_the_history_of_one_task_is_bounded():
+    harness = launched()
+    for n in range(NOTES_PER_TASK_MAX + 5):
+        harness.update(state=("RUNNING", "STARTING")[n % 2])
+    assert len(task_of(harness).notes) == NOTES_PER_TASK_MAX
 
 
 # Reasons of the master ---------------------------------------------------------------------------
