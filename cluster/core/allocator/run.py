@@ -177,13 +177,23 @@ class Run:
         """Come back to those who refused, the longest waiting first; ties as they were asked."""
         deferred, self._deferred = self._deferred, {}
         self._is_turn_of_deferred = True
-        for client in sorted(deferred, key=deferred.__getitem__):
+        for role, clients in self._longest_waiting_first(deferred):
             if not self._may_be_worth(agent.free):
                 break
-            claim = self._quotas.claim(client.role) if is_first_stage else None
+            claim = self._quotas.claim(role) if is_first_stage else None
             if claim is None or claim:
-                self._offer_to(agent, client.role, (client,), refusals, claim)
+                self._offer_to(agent, role, clients, refusals, claim)
         self._is_turn_of_deferred = False
+
+    def _longest_waiting_first(
+        self, deferred: dict[Client, float]
+    ) -> Iterator[tuple[str, list[Client]]]:
+        """Clients by the time of their turn; of those of one time as all would be asked."""
+        turns: dict[float, list[Client]] = {}
+        for client, turn_s in deferred.items():
+            turns.setdefault(turn_s, []).append(client)
+        while turns:
+            yield from self._in_order(turns.pop(min(turns)))
 
     def _has_needed(self, free: Resources) -> bool:
         have = free.open_quantities()
@@ -195,19 +205,9 @@ class Run:
         self.looked_at += 1
         barred: Container[Client] = _NOBODY
         if refusals:
-            free, now_s = agent.free, self._now_s
-            refusing = {
-                client
-                for client, refusal in refusals.items()
-                if client.is_served
-                and (
-                    (refusal.resources is free and refusal.until_s > now_s)
-                    or refusal.forbids(free, now_s)
-                )
-            }
+            barred = refusing = self._refusing(refusals, agent.free)
             if len(refusing) == self._books.served:
                 return
-            barred = refusing
         walked: list[str] = []
         for role in self._roles():
             if not self._has_open(agent.free):
@@ -217,6 +217,25 @@ class Run:
             self._ask_role(agent, role, barred, refusals, is_first_stage)
             if not self._may_be_worth(agent.free):
                 return
+
+    def _refusing(self, refusals: Refusals, free: Resources) -> set[Client]:
+        """Who refused all that is free; those whose refusal has ended are noted as deferred."""
+        now_s, deferred = self._now_s, self._deferred
+        refusing = set()
+        for client, refusal in refusals.items():
+            if not client.is_served:
+                continue
+            if refusal.older is None:
+                # By far the most frequent: one refusal, of exactly what is free.
+                if refusal.resources is free or refusal.resources.contains(free):
+                    if refusal.until_s > now_s:
+                        refusing.add(client)
+                    elif refusal.turn_s is not None:
+                        refusing.add(client)
+                        deferred[client] = refusal.turn_s
+            elif refusal.forbids(free, now_s):
+                refusing.add(client)
+        return refusing
 
     def _ask_for_reserved(
         self,
@@ -274,8 +293,8 @@ class Run:
         if awake:
             asked = [*asked, *(client for client in awake if client.is_served)]
         if refusals:
-            free, now_s = agent.free, self._now_s
-            asked = [c for c in asked if c not in refusals or not refusals[c].forbids(free, now_s)]
+            refusing = self._refusing({c: refusals[c] for c in asked if c in refusals}, agent.free)
+            asked = [client for client in asked if client not in refusing]
         if not asked:
             return
         self.looked_at += 1
