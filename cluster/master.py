@@ -141,7 +141,7 @@ from cluster.validation.agent import registration_error, reregistration_error
 from cluster.web.explanation import explain_json
 from cluster.wire import master as wire
 from cluster.wire import master_intake as intake
-from cluster.wire import operations
+from cluster.wire import operations, relayed
 from cluster.wire.pb import authentication_pb2 as authentication
 from cluster.wire.pb import mesos_pb2 as mesos
 from cluster.wire.pb import messages_pb2 as internal
@@ -655,7 +655,7 @@ class Master(Process):
             case Forward(peer, payload):
                 self.send(_pid(peer), payload)  # type: ignore[arg-type] # a message of a peer
             case SendAcknowledgement(peer, agent_id, framework_id, task_id, uid):
-                self._send(peer, wire.acknowledgement(agent_id, framework_id, task_id, uid))
+                self._send(peer, relayed.acknowledgement(agent_id, framework_id, task_id, uid))
             case SendRunTask():
                 self._send(effect.peer, _run_task(effect))
             case SendRunTaskGroup():
@@ -708,7 +708,7 @@ class Master(Process):
             case SendUpdateFramework(peer, framework_id, framework, framework_peer):
                 self._send(peer, wire.update_framework(framework_id, framework, framework_peer))
             case SendToExecutor(peer, agent_id, framework_id, executor_id, data):
-                self._send(peer, wire.to_executor(agent_id, framework_id, executor_id, data))
+                self._send(peer, relayed.to_executor(agent_id, framework_id, executor_id, data))
             case AnswerOperator():
                 self._operator_requests.pop(effect.request).set_result(effect)
             case Link(peer):
