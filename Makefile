@@ -39,7 +39,7 @@ format: $(VENV)/.ready-to-develop
 	@$(BIN)/ruff check --quiet --fix-only
 	@$(BIN)/ruff format --quiet
 
-BENCHMARKS = messages actors launch master
+BENCHMARKS = messages actors launch allocator master
 
 bench: $(VENV)/.ready-to-develop
 	@for name in $(BENCHMARKS); do \

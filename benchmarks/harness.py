@@ -133,12 +133,16 @@ def run_benchmark(
     cases: Sequence[Case],
     arguments: argparse.Namespace,
     *,
-    units: dict[str, str],
+    units: dict[str, str] | Callable[[str], str],
     ratios: Sequence[Ratio] = (),
 ) -> Report:
-    """Measure all cases in turn, ``arguments.repetitions`` times, and print the report."""
+    """Measure all cases in turn, ``arguments.repetitions`` times, and print the report.
+
+    ``units`` by figure name, or a function of it where names hold the sizes measured.
+    """
     parameters = {key: value for key, value in vars(arguments).items() if key != "json"}
-    report = Report(title, parameters, {**units, **{ratio.name: "ratio" for ratio in ratios}})
+    known = {} if callable(units) else units
+    report = Report(title, parameters, {**known, **{ratio.name: "ratio" for ratio in ratios}})
     console = Console(file=sys.stderr)
     columns = (
         TextColumn("{task.description}"),
@@ -155,6 +159,8 @@ def run_benchmark(
                 figures |= case.measure()
                 progress.advance(bar)
             report.add(figures)
+            if callable(units):
+                report.units |= {name: units(name) for name in figures}
             report.add(
                 {
                     ratio.name: figures[ratio.figure] / figures[ratio.by]

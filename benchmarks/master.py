@@ -19,8 +19,11 @@ import json
 import statistics
 import subprocess
 import sys
+import time
+import urllib.request
 from contextlib import ExitStack
 from functools import partial
+from urllib.error import URLError
 
 import psutil
 
@@ -31,6 +34,8 @@ from cluster.testing.local_cluster import LocalCluster
 MIB = 2**20
 CONNECTIONS_PER_AGENT = 2  # of the master: one from the agent and one to it
 DESCRIPTORS_SPARE = 100
+SERVING_TIMEOUT_S = 60.0  # after it listens: for reading its registry
+POLL_S = 0.05
 AGENTS_FULL = 10_000
 SIMULATED_FULL = 50_000
 UNITS = {
@@ -110,10 +115,12 @@ def measure_reregistration(
         schedulers.call("make_schedulers", min(frameworks, tasks), "127.0.0.1")
         cluster = stack.enter_context(LocalCluster(agents=[]))
 
+        _wait_until_serving(cluster)
         peers.connect(cluster.master)
         unknown_s = peers.reregister()
         cluster.kill_master()
         cluster.restart_master()
+        _wait_until_serving(cluster)
         idle = _memory(cluster)
         peers.connect(cluster.master)
         connected = _memory(cluster)
@@ -142,6 +149,18 @@ def measure_reregistration(
         "re-registration: memory grown by coming again": (levels[-1] / levels[0] - 1) * 100,
         "reconciliation of all tasks": agents * tasks / (answered_s - asked_s),
     }
+
+
+def _wait_until_serving(cluster: LocalCluster) -> None:
+    """A master drops what it is told before it has read its registry; peers here tell it once."""
+    deadline_s = time.monotonic() + SERVING_TIMEOUT_S
+    while time.monotonic() < deadline_s:
+        try:
+            with urllib.request.urlopen(f"{cluster.master_process.url}/state", timeout=5):
+                return
+        except (URLError, OSError):
+            time.sleep(POLL_S)
+    raise RuntimeError(f"the master does not serve after {SERVING_TIMEOUT_S:g} s")
 
 
 def _affordable(agents: int) -> int:
@@ -176,6 +195,7 @@ def measure_updates(
         crowd.call("make_agents", 0, agents, tasks, 1, "127.0.0.2")
         schedulers.call("make_schedulers", 1, "127.0.0.1")
         cluster = stack.enter_context(LocalCluster(agents=[]))
+        _wait_until_serving(cluster)
         for peers in (crowd, schedulers):
             peers.call("connect", cluster.master)
         crowd.call("reregister")

@@ -137,7 +137,7 @@ from cluster.model.peers import PeerId
 from cluster.registrar import Registrar
 from cluster.state import InMemoryStorage, SqliteStorage, Storage
 from cluster.validation import calls
-from cluster.validation.agent import registration_error, reregistration_error
+from cluster.validation.agent import read_registration, read_reregistration
 from cluster.web.explanation import explain_json
 from cluster.wire import master as wire
 from cluster.wire import master_intake as intake
@@ -491,16 +491,18 @@ class Master(Process):
     # Messages of agents --------------------------------------------------------------------------
 
     def _on_register_agent(self, sender: PID, message: internal.RegisterSlaveMessage) -> None:
-        if (error := registration_error(message)) is not None:
-            return self._complain(f"registration of {sender}", f"agent {sender} ignored: {error}")
-        spec = intake.agent_spec(message, sender.ip)
-        return self._tell(sender, RegistrationReceived, spec)
+        match read_registration(message, sender.ip):
+            case str(error):
+                self._complain(f"registration of {sender}", f"agent {sender} ignored: {error}")
+            case spec:
+                self._tell(sender, RegistrationReceived, spec)
 
     def _on_reregister_agent(self, sender: PID, message: internal.ReregisterSlaveMessage) -> None:
-        if (error := reregistration_error(message)) is not None:
-            return self._complain(f"registration of {sender}", f"agent {sender} ignored: {error}")
-        report = intake.agent_report(message, sender.ip)
-        return self._tell(sender, ReregistrationReceived, report)
+        match read_reregistration(message, sender.ip):
+            case str(error):
+                self._complain(f"registration of {sender}", f"agent {sender} ignored: {error}")
+            case report:
+                self._tell(sender, ReregistrationReceived, report)
 
     def _on_unregister_agent(self, sender: PID, message: internal.UnregisterSlaveMessage) -> None:
         agent_id = AgentId(message.slave_id.value)

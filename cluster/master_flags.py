@@ -258,6 +258,25 @@ class MasterConfig(DaemonConfig):
         "Resources that do not count in fair shares, separated by commas",
         group=ALLOCATION,
     )
+    hold_for_large_demands: bool = flag(
+        False,
+        kinds.switch(),
+        "Keep an agent from small tasks until a demand fits on it that is larger than what is free "
+        "anywhere",
+        group=ALLOCATION,
+    )
+    hold_agents_max_fraction: float = flag(
+        0.1,
+        kinds.number(at_least=0.0, at_most=1.0),
+        "Largest part of the agents that is kept so at a time; one may always be",
+        group=ALLOCATION,
+    )
+    hold_timeout_s: float = flag(
+        600.0,
+        kinds.duration(at_least_s=1.0),
+        "How long an agent is kept so, and how long its framework then waits for another",
+        group=ALLOCATION,
+    )
     allocator_agent_recovery_factor: float = flag(
         0.8,
         kinds.number(at_least=0.0, at_most=1.0),

@@ -4,7 +4,7 @@ import math
 
 from google.protobuf import json_format
 
-from cluster.core.allocator import AllocatorOptions, parse_min_allocatable
+from cluster.core.allocator import AllocatorOptions, HoldingOptions, parse_min_allocatable
 from cluster.core.master.rate_limits import RateLimit, RateLimits
 from cluster.core.master.state import MasterOptions
 from cluster.errors import InvalidInput
@@ -63,6 +63,15 @@ def allocator_options(config: MasterConfig) -> AllocatorOptions:
         filter_gpu_resources=config.filter_gpu_resources,
         domain=fault_domain(config),
         recovery_factor=config.allocator_agent_recovery_factor,
+        holding=_holding_options(config),
+    )
+
+
+def _holding_options(config: MasterConfig) -> HoldingOptions | None:
+    if not config.hold_for_large_demands:
+        return None
+    return HoldingOptions(
+        agents_fraction_max=config.hold_agents_max_fraction, hold_s_max=config.hold_timeout_s
     )
 
 

@@ -1,6 +1,6 @@
 """Writes ``docs/states.md`` from the transition tables of the master: diagrams and full tables.
 
-Run ``python -m tools.state_diagrams`` after a change of ``cluster/core/master/lifecycles.py``; a
+Run ``python -m tools.state_diagrams`` after a change of a transition table; a
 tidy test fails when the page is out of date.
 """
 
@@ -24,7 +24,9 @@ from cluster.core.master.lifecycles import (
     FrameworkState,
     ServiceState,
 )
+from cluster.core.master.operations import OPERATION_TRANSITIONS
 from cluster.model.maintenance import MachineMode
+from cluster.model.operations import OperationState
 from cluster.model.task_states import TaskState
 
 REPOSITORY: Final = Path(__file__).resolve().parent.parent
@@ -35,10 +37,10 @@ _HEAD: Final = """\
 
 # States of the master's entities
 
-The tables in `cluster/core/master/lifecycles.py`, drawn. A step that a state does not have is a
-mistake of the master itself and raises `InvalidTransition` with the story of the entity; what peers
-send wrongly is refused before. What each pair should lead to is written a second time, from the
-specification, in `tests/unit/master/test_lifecycles.py`.
+The tables in `cluster/core/master/lifecycles.py` and `operations.py`, drawn. A step that a state
+does not have is a mistake of the master itself and raises `InvalidTransition` with the story of the
+entity; what peers send wrongly is refused before. What each pair should lead to is written a second
+time, from the specification, in `tests/unit/master/test_lifecycles.py` and `test_operations.py`.
 """
 
 
@@ -102,6 +104,15 @@ LIFECYCLES: Final = (
         {TaskState.STAGING: "launch"},
         {"TERMINAL": _TERMINAL},
     ),
+    Lifecycle(
+        "Operation",
+        "What the master records of a change of resources. The first end counts; what an agent "
+        "says after it is passed on and changes nothing. `RECOVERING` and `UNKNOWN` are answers to "
+        "a question and never recorded.",
+        OPERATION_TRANSITIONS,
+        {OperationState.PENDING: "ordered"},
+        {},
+    ),
 )
 
 
@@ -132,10 +143,11 @@ def diagram(lifecycle: Lifecycle) -> str:
             arrows.setdefault(ends, {})[label] = None
     lines = ["stateDiagram-v2"]
     lines += [f"    [*] --> {state.name}: {why}" for state, why in lifecycle.first.items()]
-    for (start, target), labels in arrows.items():
-        text = ", ".join(filter(None, labels))
-        lines.append(f"    {start} --> {target}" + (f": {text}" if text else ""))
     left = {start for start, end in arrows if start != end}
+    for (start, target), labels in arrows.items():
+        if start in left:  # where everything ends, what changes nothing is left to the table
+            text = ", ".join(filter(None, labels))
+            lines.append(f"    {start} --> {target}" + (f": {text}" if text else ""))
     last = dict.fromkeys(end for _, end in arrows if end not in left)
     lines += [f"    {state} --> [*]" for state in last]
     return "\n".join(lines)

@@ -340,10 +340,13 @@ class Resources:
         Adding a thousand tasks' ports one by one would copy the growing list of ranges each time.
         """
         several: dict[ResourceIdentity, list[Amount]] = {}
-        for bundle in bundles:
+        found = [bundle for bundle in bundles if bundle._amounts]
+        if len(found) == 1:
+            return found[0]
+        for bundle in found:
             for identity, amount in bundle._amounts.items():
                 several.setdefault(identity, []).append(amount)
-        return cls._of({identity: _sum_of(found) for identity, found in several.items()})
+        return cls._of({identity: _sum_of(amounts) for identity, amounts in several.items()})
 
     @classmethod
     def parse(cls, text: str, default_role: str = ANY_ROLE) -> "Resources":
@@ -569,6 +572,11 @@ class Resources:
         for part in parts:
             amounts.update(part._amounts)
         return cls._of(amounts)
+
+    def reserved(self) -> "Resources":
+        if not self.marks & Marks.RESERVED:
+            return EMPTY
+        return self.where(lambda identity: bool(identity.reservations))
 
     def unshared(self) -> "Resources":
         """What only one can have at a time."""

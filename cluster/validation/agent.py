@@ -1,36 +1,69 @@
 """Rules for agents that (re-)register. Source: master.md §3.1."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
 
 from cluster.errors import InvalidInput
-from cluster.model.resources import check_types_agree
+from cluster.model.agents import AgentReport, AgentSpec
+from cluster.model.frameworks import FrameworkSpec
+from cluster.model.ids import AgentId
+from cluster.model.resources import Resources, check_types_agree
+from cluster.model.task_states import TaskState
+from cluster.model.tasks import ExecutorSpec, TaskReport
 from cluster.validation.framework import offer_filters_error, roles_error
 from cluster.validation.identifiers import id_error
-from cluster.wire.master_intake import agent_total
+from cluster.wire.framework_info import framework_spec
+from cluster.wire.master_intake import agent_spec, executor_spec, task_report
 from cluster.wire.pb import mesos_pb2 as mesos
 from cluster.wire.pb import messages_pb2 as internal
-from cluster.wire.resources import attributes_from_pb, resources_from_pb
 
 AGENT_VERSION_MIN = (1, 0, 0)
+FRAMEWORKS_CACHED_MAX = 1024
+TOTALS_CACHED_MAX = 4096
+"""How many different parts of reports are remembered as read: agents repeat one another's."""
+_NOT_OF_AGENTS = (TaskState.UNKNOWN, TaskState.UNREACHABLE)
 _VERSION = re.compile(r"(\d{1,9})\.(\d{1,9})\.(\d{1,9})(?:[-+].*)?", re.ASCII | re.DOTALL)
 
 
-def registration_error(message: internal.RegisterSlaveMessage) -> str | None:
-    """The first rule that a first registration breaks, or None."""
+def read_registration(message: internal.RegisterSlaveMessage, ip: str) -> AgentSpec | str:
+    """The description of a new agent, or the first rule that it breaks.
+
+    Args:
+        message: as received.
+        ip: where it came from.
+    """
     if message.slave.HasField("id"):
         return "slave.id: must not be set in a first registration"
-    return _common_error(message)
+    return _read_spec(message, ip)
 
 
-def reregistration_error(message: internal.ReregisterSlaveMessage) -> str | None:
-    """The first rule that a returning agent's report breaks, or None."""
-    return (
-        id_error(message.slave.id.value, "slave.id")
-        or _common_error(message)
-        or _frameworks_error(message.frameworks)
-        or _executors_error(message)
-        or _tasks_error(message)
+def read_reregistration(message: internal.ReregisterSlaveMessage, ip: str) -> AgentReport | str:
+    """A returning agent's report, or the first rule that it breaks; ``ip`` as above.
+
+    Each part is checked as it is read: after a failover, reports are most of a master's work.
+    """
+    agent_id = message.slave.id.value
+    if (error := id_error(agent_id, "slave.id")) is not None:
+        return error
+    spec = _read_spec(message, ip)
+    if isinstance(spec, str):
+        return spec
+    frameworks = _read_frameworks(message.frameworks)
+    if isinstance(frameworks, str):
+        return frameworks
+    executors = _read_executors(message.executor_infos, frameworks)
+    if isinstance(executors, str):
+        return executors
+    tasks = _read_tasks(message.tasks, agent_id, frameworks, executors)
+    if isinstance(tasks, str):
+        return tasks
+    return AgentReport(
+        agent_id=AgentId(agent_id),
+        spec=spec,
+        frameworks=tuple(frameworks.values()),
+        tasks=tasks,
+        executors=tuple(executors.values()),
     )
 
 
@@ -44,13 +77,26 @@ def version_error(version: str) -> str | None:
     return None
 
 
-def _common_error(
-    message: internal.RegisterSlaveMessage | internal.ReregisterSlaveMessage,
-) -> str | None:
+def _read_spec(
+    message: internal.RegisterSlaveMessage | internal.ReregisterSlaveMessage, ip: str
+) -> AgentSpec | str:
     try:
-        check_types_agree(resources_from_pb(message.slave.resources, field="slave.resources"))
-        total = agent_total(message)
-        attributes_from_pb(message.slave.attributes, field="slave.attributes")
+        spec = agent_spec(message, ip)
+    except InvalidInput as error:
+        return str(error)
+    if (error_or_none := _total_error(spec.total)) is not None:
+        return error_or_none
+    if message.checkpointed_resources and not spec.checkpoint:
+        return "checkpointed_resources: need an agent with checkpoint=true"
+    if message.slave.HasField("domain") and not _is_complete(message.slave.domain):
+        return "slave.domain: must name fault_domain.region and fault_domain.zone"
+    return version_error(spec.version) or spec
+
+
+@lru_cache(maxsize=TOTALS_CACHED_MAX)
+def _total_error(total: Resources) -> str | None:
+    try:
+        check_types_agree(total)
     except InvalidInput as error:
         return str(error)
     for entry in total:
@@ -59,89 +105,104 @@ def _common_error(
                 f"slave.resources: {entry.name} must be neither revocable nor of a resource "
                 "provider; both are told by updates"
             )
-    if message.checkpointed_resources and not message.slave.checkpoint:
-        return "checkpointed_resources: need an agent with checkpoint=true"
-    if message.slave.HasField("domain") and not _is_complete(message.slave.domain):
-        return "slave.domain: must name fault_domain.region and fault_domain.zone"
-    return version_error(message.version)
+    return None
 
 
 def _is_complete(domain: mesos.DomainInfo) -> bool:
     return bool(domain.fault_domain.region.name and domain.fault_domain.zone.name)
 
 
-def _frameworks_error(frameworks: Iterable[mesos.FrameworkInfo]) -> str | None:
-    seen: set[str] = set()
-    for info in frameworks:
-        framework_id = info.id.value
-        if (error := id_error(framework_id, "frameworks.id")) is not None:
-            return error
-        if framework_id in seen:
+def _read_frameworks(infos: Iterable[mesos.FrameworkInfo]) -> dict[str, FrameworkSpec] | str:
+    """By id, in the agent's order."""
+    frameworks: dict[str, FrameworkSpec] = {}
+    for info in infos:
+        spec = _read_framework(info.SerializeToString())
+        if isinstance(spec, str):
+            return spec
+        framework_id = str(spec.framework_id)
+        if framework_id in frameworks:
             return f"frameworks: {framework_id} is listed twice"
-        if (error := roles_error(info) or offer_filters_error(info)) is not None:
-            return f"frameworks: {framework_id}: {error}"
-        seen.add(framework_id)
-    return None
+        frameworks[framework_id] = spec
+    return frameworks
 
 
-def _executors_error(message: internal.ReregisterSlaveMessage) -> str | None:
-    frameworks = {info.id.value for info in message.frameworks}
-    seen: set[tuple[str, str]] = set()
-    for executor in message.executor_infos:
-        key = (executor.framework_id.value, executor.executor_id.value)
-        if (error := id_error(key[1], "executor_infos.executor_id")) is not None:
+@lru_cache(maxsize=FRAMEWORKS_CACHED_MAX)
+def _read_framework(encoded: bytes) -> FrameworkSpec | str:
+    """A framework as some agent described it before; all of its agents do so in the same words."""
+    info = mesos.FrameworkInfo.FromString(encoded)
+    framework_id = info.id.value
+    if (error := id_error(framework_id, "frameworks.id")) is not None:
+        return error
+    if (error := roles_error(info) or offer_filters_error(info)) is not None:
+        return f"frameworks: {framework_id}: {error}"
+    return framework_spec(info)
+
+
+_Executors = Mapping[tuple[str, str | None], ExecutorSpec]
+
+
+def _read_executors(
+    infos: Iterable[mesos.ExecutorInfo], frameworks: Mapping[str, FrameworkSpec]
+) -> _Executors | str:
+    """By the ids of framework and executor, in the agent's order."""
+    executors: dict[tuple[str, str | None], ExecutorSpec] = {}
+    for info in infos:
+        framework_id, executor_id = info.framework_id.value, info.executor_id.value
+        if (error := id_error(executor_id, "executor_infos.executor_id")) is not None:
             return error
-        if key[0] not in frameworks:
-            return f"executor_infos: framework '{key[0]}' of executor {key[1]} is not listed"
-        if key in seen:
-            return f"executor_infos: executor {key[1]} is listed twice"
-        seen.add(key)
+        if framework_id not in frameworks:
+            of = f"framework '{framework_id}' of executor {executor_id}"
+            return f"executor_infos: {of} is not listed"
+        if (framework_id, executor_id) in executors:
+            return f"executor_infos: executor {executor_id} is listed twice"
         try:
-            resources_from_pb(executor.resources, field=f"executor {key[1]}.resources")
-        except InvalidInput as error:
-            return str(error)
-    return None
+            spec = executor_spec(info, field=f"executor {executor_id}.resources")
+        except InvalidInput as invalid:
+            return str(invalid)
+        executors[framework_id, executor_id] = spec
+    return executors
 
 
-def _tasks_error(message: internal.ReregisterSlaveMessage) -> str | None:
-    frameworks = {info.id.value for info in message.frameworks}
-    executors = {(e.framework_id.value, e.executor_id.value) for e in message.executor_infos}
-    seen: set[tuple[str, str]] = set()
-    for task in message.tasks:
-        key = (task.framework_id.value, task.task_id.value)
-        error = id_error(key[1], "tasks.task_id") or _task_error(
-            task, message.slave.id.value, frameworks, executors
-        )
+def _read_tasks(
+    tasks: Iterable[mesos.Task],
+    agent_id: str,
+    frameworks: Mapping[str, FrameworkSpec],
+    executors: _Executors,
+) -> tuple[TaskReport, ...] | str:
+    roles = {name: spec.roles[0] for name, spec in frameworks.items() if spec.roles}
+    reports: dict[tuple[str, str], TaskReport] = {}
+    for task in tasks:
+        try:
+            report = task_report(task, roles)
+        except InvalidInput as invalid:
+            return str(invalid)
+        error = id_error(report.task_id, "tasks.task_id")
+        if error is None and task.slave_id.value != agent_id:
+            error = f"tasks: task {report.task_id} is of agent '{task.slave_id.value}'"
+        if error is None:
+            error = _task_error(report, frameworks, executors)
         if error is not None:
             return error
-        if key in seen:
-            return f"tasks: task {key[1]} is listed twice"
-        seen.add(key)
-    return None
+        key = (report.framework_id, report.task_id)
+        if key in reports:
+            return f"tasks: task {report.task_id} is listed twice"
+        reports[key] = report
+    return tuple(reports.values())
 
 
 def _task_error(
-    task: mesos.Task,
-    agent_id: str,
-    frameworks: set[str],
-    executors: set[tuple[str, str]],
+    report: TaskReport, frameworks: Mapping[str, FrameworkSpec], executors: _Executors
 ) -> str | None:
-    where = f"tasks: task {task.task_id.value}"
-    framework_id, executor_id = task.framework_id.value, task.executor_id.value
-    if task.slave_id.value != agent_id:
-        return f"{where} is of agent '{task.slave_id.value}'"
+    where = f"tasks: task {report.task_id}"
+    framework_id, executor_id = report.framework_id, report.executor_id
     if framework_id not in frameworks:
         return f"{where}: framework '{framework_id}' is not listed"
-    if executor_id and (framework_id, executor_id) not in executors:
+    if executor_id is not None and (framework_id, executor_id) not in executors:
         return f"{where}: executor '{executor_id}' is not listed"
-    for state in (task.state, task.status_update_state):
-        if state in (mesos.TASK_UNKNOWN, mesos.TASK_UNREACHABLE):
-            return f"{where}: {mesos.TaskState.Name(state)} is no state that an agent can report"
-    try:
-        resources_from_pb(task.resources, field=where)
-    except InvalidInput as error:
-        return str(error)
+    for state in (report.state, report.forwarded_state):
+        if state in _NOT_OF_AGENTS:
+            return f"{where}: TASK_{state.name} is no state that an agent can report"
     return None
 
 
-__all__ = ["AGENT_VERSION_MIN", "registration_error", "reregistration_error", "version_error"]
+__all__ = ["AGENT_VERSION_MIN", "read_registration", "read_reregistration", "version_error"]

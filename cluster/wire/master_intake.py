@@ -13,14 +13,12 @@ from cluster.errors import InvalidInput
 from cluster.model.agents import (
     AgentCapability,
     AgentNews,
-    AgentReport,
     AgentSpec,
     ProviderReport,
 )
 from cluster.model.constraints import AgentFacts
 from cluster.model.conversions import with_checkpointed
 from cluster.model.domains import FaultDomain
-from cluster.model.frameworks import FrameworkSpec
 from cluster.model.ids import AgentId, ExecutorId, FrameworkId, TaskId
 from cluster.model.resources import EMPTY, Resources
 from cluster.model.roles import ANY_ROLE
@@ -33,17 +31,16 @@ from cluster.model.tasks import (
     TaskSpec,
     TaskStatusNote,
 )
-from cluster.wire.framework_info import framework_spec
 from cluster.wire.operations import read_report
 from cluster.wire.pb import mesos_pb2 as mesos
 from cluster.wire.pb import messages_pb2 as internal
 from cluster.wire.resources import attributes_from_pb, resources_from_pb
 
 RESOURCES_CACHED_MAX = 4096
-FRAMEWORKS_CACHED_MAX = 1024
-"""How many different values of reports are remembered as read: agents repeat one another's."""
+"""How many different bundles of reports are remembered as read: agents repeat one another's."""
 
 _AGENT_CAPABILITIES = {int(capability): capability for capability in AgentCapability}
+_TASK_STATES = {int(state): state for state in TaskState}  # a look-up costs less than a call
 
 
 # Tasks and executors ------------------------------------------------------------------------------
@@ -82,13 +79,13 @@ def _shares_cgroups(info: mesos.TaskInfo) -> bool:
     return not linux.HasField("share_cgroups") or linux.share_cgroups
 
 
-def executor_spec(info: mesos.ExecutorInfo) -> ExecutorSpec:
-    """Convert a custom executor.
+def executor_spec(info: mesos.ExecutorInfo, *, field: str = "executor.resources") -> ExecutorSpec:
+    """Convert a custom executor; ``field`` is how errors call its resources.
 
     Raises:
         InvalidInput: resources that validation would have refused.
     """
-    resources = resources_from_pb(info.resources, field="executor.resources")
+    resources = resources_from_pb(info.resources, field=field)
     canonical = mesos.ExecutorInfo()
     canonical.CopyFrom(info)
     # A framework may leave these out, the master fills them in, an agent reports them back.
@@ -143,21 +140,23 @@ def task_report(task: mesos.Task, framework_roles: dict[str, str]) -> TaskReport
     Raises:
         InvalidInput: resources that validation would have refused.
     """
+    task_id, framework_id = task.task_id.value, task.framework_id.value
+    executor_id = task.executor_id.value
     role, resources = _role_and_resources(
-        resources_from_pb(task.resources, field=f"task {task.task_id.value}.resources")
+        resources_from_pb(task.resources, field=f"tasks: task {task_id}")
     )
     return TaskReport(
-        task_id=TaskId(task.task_id.value),
-        framework_id=FrameworkId(task.framework_id.value),
-        executor_id=ExecutorId(task.executor_id.value) if task.executor_id.value else None,
-        state=TaskState(task.state),
-        role=role or framework_roles.get(task.framework_id.value, ANY_ROLE),
+        task_id=TaskId(task_id),
+        framework_id=FrameworkId(framework_id),
+        executor_id=ExecutorId(executor_id) if executor_id else None,
+        state=_TASK_STATES[task.state],
+        role=role or framework_roles.get(framework_id, ANY_ROLE),
         resources=resources,
         forwarded_state=(
-            TaskState(task.status_update_state) if task.HasField("status_update_state") else None
+            _TASK_STATES[task.status_update_state] if task.HasField("status_update_state") else None
         ),
         forwarded_uuid=task.status_update_uuid if task.HasField("status_update_uuid") else None,
-        statuses=tuple(status_note(status) for status in task.statuses),
+        statuses=tuple([status_note(status) for status in task.statuses]),
         payload=task,
     )
 
@@ -171,11 +170,11 @@ def _role_and_resources(marked: Resources) -> tuple[str | None, Resources]:
 def status_note(status: mesos.TaskStatus) -> TaskStatusNote:
     """What is remembered of a status; the framework's own data is not."""
     if not status.HasField("data"):
-        return TaskStatusNote(TaskState(status.state), status)
+        return TaskStatusNote(_TASK_STATES[status.state], status)
     remembered = mesos.TaskStatus()
     remembered.CopyFrom(status)
     remembered.ClearField("data")
-    return TaskStatusNote(TaskState(status.state), remembered)
+    return TaskStatusNote(_TASK_STATES[status.state], remembered)
 
 
 def status_update(message: internal.StatusUpdateMessage) -> StatusUpdate:
@@ -194,8 +193,8 @@ def status_update(message: internal.StatusUpdateMessage) -> StatusUpdate:
         agent_id=AgentId(update.slave_id.value),
         task_id=TaskId(update.status.task_id.value),
         executor_id=ExecutorId(executor_id) if executor_id else None,
-        state=TaskState(update.status.state),
-        latest_state=TaskState(update.latest_state) if update.HasField("latest_state") else None,
+        state=_TASK_STATES[update.status.state],
+        latest_state=_TASK_STATES[update.latest_state] if update.HasField("latest_state") else None,
         uuid=update.uuid or None,
         note=status_note(update.status),
         payload=message,
@@ -308,29 +307,6 @@ def _provider(message: internal.UpdateSlaveMessage.ResourceProvider) -> Provider
     return ProviderReport(provider_id, resources, message.resource_version_uuid.value)
 
 
-def agent_report(message: internal.ReregisterSlaveMessage, ip: str) -> AgentReport:
-    """Convert a returning agent's report.
-
-    Raises:
-        InvalidInput: resources that validation would have refused.
-    """
-    frameworks = tuple(_known_framework(info.SerializeToString()) for info in message.frameworks)
-    roles = {str(f.framework_id): f.roles[0] for f in frameworks if f.roles}
-    return AgentReport(
-        agent_id=AgentId(message.slave.id.value),
-        spec=agent_spec(message, ip),
-        frameworks=frameworks,
-        tasks=tuple(task_report(task, roles) for task in message.tasks),
-        executors=tuple(executor_spec(info) for info in message.executor_infos),
-    )
-
-
-@lru_cache(maxsize=FRAMEWORKS_CACHED_MAX)
-def _known_framework(encoded: bytes) -> FrameworkSpec:
-    """A framework as some agent described it before; all of its agents do so in the same words."""
-    return framework_spec(mesos.FrameworkInfo.FromString(encoded))
-
-
 def _agent_capabilities(
     capabilities: Iterable[mesos.SlaveInfo.Capability],
 ) -> frozenset[AgentCapability]:
@@ -342,7 +318,6 @@ def _agent_capabilities(
 
 
 __all__ = [
-    "agent_report",
     "agent_spec",
     "agent_total",
     "agent_update",

@@ -3,6 +3,7 @@
 import random
 
 import hypothesis.strategies as st
+import pytest
 from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
@@ -11,6 +12,7 @@ from cluster.core.allocator import (
     AgentAdded,
     AgentDeactivated,
     AgentRemoved,
+    AgentTraits,
     AgentUpdated,
     Allocation,
     AllocatorOptions,
@@ -19,15 +21,22 @@ from cluster.core.allocator import (
     FrameworkDeactivated,
     FrameworkRemoved,
     FrameworkUpdated,
+    FreeResourcesConverted,
     HierarchicalAllocator,
     IntervalElapsed,
     OffersRevived,
     OffersSuppressed,
+    QuotasUpdated,
+    ResourcesConverted,
     ResourcesRecovered,
     WeightsUpdated,
+    WhitelistUpdated,
 )
+from cluster.model.constraints import AgentFacts
 from cluster.model.ids import AgentId, FrameworkId
+from cluster.model.quotas import Quota
 from cluster.model.resources import EMPTY, Resources
+from cluster.model.roles import is_strict_descendant
 
 INTERVAL_S = 1.0
 AGENTS = [AgentId(f"s{n}") for n in range(4)]
@@ -43,6 +52,14 @@ TOTALS = [
         "disk:100",
     )
 ]
+QUOTAS = [
+    Quota(),
+    Quota({"cpus": 2000}),
+    Quota({"cpus": 3000, "mem": 64_000}, {"cpus": 4000}),
+    Quota(limits={"cpus": 1500}),
+    Quota(limits={"cpus": 0, "mem": 100_000}),
+]
+HALF = Resources.parse("cpus:0.5")
 agents = st.sampled_from(AGENTS)
 frameworks = st.sampled_from(FRAMEWORKS)
 role_sets = st.lists(st.sampled_from(ROLES), min_size=1, unique=True).map(tuple)
@@ -65,6 +82,8 @@ class AllocatorMachine(RuleBasedStateMachine):
         self.held: list[Allocation] = []
         """Offers and what was kept of them, in unallocated form."""
         self.filters: list[tuple[FrameworkId, str, AgentId, Resources, float]] = []
+        self.quotas: dict[str, Quota] = {}
+        self.listed: frozenset[str] | None = None
         self.declined_s: dict[tuple[FrameworkId, str, AgentId], tuple[Resources, float]] = {}
 
     def tell(self, event) -> None:
@@ -100,7 +119,15 @@ class AllocatorMachine(RuleBasedStateMachine):
             used = ((framework, "b", part),)
             self.held.append(Allocation(framework, "b", agent, part))
         self.totals[agent] = total
-        self.tell(AgentAdded(agent, total, used))
+        self.tell(AgentAdded(agent, total, used, AgentTraits(AgentFacts(agent))))
+
+    @rule(listed=st.none() | st.frozensets(agents))
+    def list_agents(self, listed):
+        self.listed = listed
+        self.tell(WhitelistUpdated(listed))
+
+    def may_be_offered(self, agent: AgentId) -> bool:
+        return agent not in self.inactive_agents and (self.listed is None or agent in self.listed)
 
     @rule(agent=agents, total=st.sampled_from(TOTALS))
     def resize_agent(self, agent, total):
@@ -188,6 +215,88 @@ class AllocatorMachine(RuleBasedStateMachine):
     def weigh(self, role, weight):
         self.tell(WeightsUpdated({role: weight}))
 
+    # Quotas, counted in the simplest way
+
+    @rule(role=st.sampled_from(ROLES), quota=st.sampled_from(QUOTAS))
+    def set_quota(self, role, quota):
+        self.quotas.pop(role, None)
+        if not quota.is_default:
+            self.quotas[role] = quota
+        self.tell(QuotasUpdated({role: quota}))
+
+    def consumed(self, path: str, name: str) -> int:
+        below = [role for role in ROLES if role == path or is_strict_descendant(role, path)]
+        held = sum(
+            a.resources.unreserved().scalar_milli(name) for a in self.held if a.role in below
+        )
+        reserved = sum(
+            total.reserved_to(role).scalar_milli(name)
+            for total in self.totals.values()
+            for role in below
+        )
+        return held + reserved
+
+    def unmet(self, path: str, name: str) -> int:
+        mine = 0
+        if path in self.quotas:
+            mine = self.quotas[path].guarantees.get(name, 0) - self.consumed(path, name)
+        children = [r for r in ROLES if r.rpartition("/")[0] == path]
+        return max(mine, sum(self.unmet(child, name) for child in children))
+
+    def surplus(self, name: str) -> int:
+        free = sum(
+            self.free(agent).unreserved().scalar_milli(name)
+            for agent in self.totals
+            if self.may_be_offered(agent)
+        )
+        return free - self.unmet("", name)
+
+    def room(self, role: str) -> dict[str, int]:
+        room: dict[str, int] = {}
+        for name in ("cpus", "mem"):
+            if self.unmet("", name):
+                room[name] = max(0, self.surplus(name))
+            for path, quota in self.quotas.items():
+                if role == path or is_strict_descendant(role, path):
+                    limit = quota.limits.get(name)
+                    if limit is not None:
+                        left = max(0, limit - self.consumed(path, name))
+                        room[name] = min(room.get(name, left), left)
+        return room
+
+    def no_limit_is_exceeded(self, made: Allocation) -> None:
+        for path, quota in self.quotas.items():
+            if made.role == path or is_strict_descendant(made.role, path):
+                for name, limit in quota.limits.items():
+                    if made.resources.unreserved().scalar_milli(name):
+                        assert self.consumed(path, name) <= limit
+
+    # Operations
+
+    @precondition(lambda self: self.held)
+    @rule(data=st.data())
+    def reserve_held(self, data):
+        held = data.draw(st.sampled_from(self.held))
+        if not held.resources.contains(HALF):
+            return
+        after = Resources.parse("cpus:0.5", default_role=held.role)
+        self.held.remove(held)
+        converted = held.resources - HALF + after
+        self.held.append(Allocation(held.framework_id, held.role, held.agent_id, converted))
+        total = self.totals[held.agent_id]
+        if total.contains(HALF):
+            self.totals[held.agent_id] = total - HALF + after
+        self.tell(ResourcesConverted(held.framework_id, held.role, held.agent_id, HALF, after))
+
+    @rule(agent=agents, role=st.sampled_from(ROLES), back=st.booleans())
+    def reserve_free(self, agent, role, back):
+        before, after = HALF, Resources.parse("cpus:0.5", default_role=role)
+        if back:
+            before, after = after, before
+        if agent in self.totals and self.free(agent).contains(before):
+            self.totals[agent] = self.totals[agent] - before + after
+            self.tell(FreeResourcesConverted(agent, before, after))
+
     # Offers
 
     @precondition(lambda self: self.held)
@@ -212,8 +321,12 @@ class AllocatorMachine(RuleBasedStateMachine):
 
     @rule()
     def run(self):
+        before = {name: self.surplus(name) for name in ("cpus", "mem")}
         for made in self.allocator.allocate(self.now_s):
             self.check_and_hold(made)
+        for name, surplus in before.items():
+            if self.unmet("", name):
+                assert self.surplus(name) >= min(0, surplus)
         assert not self.allocator.has_candidates
 
     @rule(after_s=st.sampled_from([0.3, 1.0, 5.0]))
@@ -228,12 +341,13 @@ class AllocatorMachine(RuleBasedStateMachine):
         assert offer == offer.unallocated()
         assert offer.scalar_milli("cpus") >= 10 or offer.scalar_milli("mem") >= 32_000
         assert made.agent_id in self.totals
-        assert made.agent_id not in self.inactive_agents
+        assert self.may_be_offered(made.agent_id)
         assert self.wants(made.framework_id, made.role)
         assert not self.is_filtered(made.framework_id, made.role, made.agent_id, offer)
         assert self.free(made.agent_id).usable_by(made.role).contains(offer)
         self.no_decline_spins(made, offer)
         self.held.append(Allocation(made.framework_id, made.role, made.agent_id, offer))
+        self.no_limit_is_exceeded(made)
 
     def no_decline_spins(self, made: Allocation, offer: Resources) -> None:
         key = (made.framework_id, made.role, made.agent_id)
@@ -244,11 +358,11 @@ class AllocatorMachine(RuleBasedStateMachine):
     def nothing_wanted_stays_free(self) -> None:
         """After an interval, whatever is free and worth an offer was refused by all who could."""
         for agent in self.totals:
-            if agent in self.inactive_agents:
+            if not self.may_be_offered(agent):
                 continue
             for framework in self.roles:
                 for role in self.roles[framework]:
-                    rest = self.free(agent).usable_by(role)
+                    rest = self.free(agent).usable_by(role).chopped(self.room(role))
                     is_worth = rest.scalar_milli("cpus") >= 10 or rest.scalar_milli("mem") >= 32_000
                     if is_worth and self.wants(framework, role):
                         assert self.is_filtered(framework, role, agent, rest), (framework, rest)
@@ -256,6 +370,10 @@ class AllocatorMachine(RuleBasedStateMachine):
     @invariant()
     def books_agree(self):
         self.allocator.check_invariants()
+        for role in self.quotas:
+            consumed = self.allocator.quota_consumption(role)
+            for name in ("cpus", "mem"):
+                assert consumed.get(name, 0) == self.consumed(role, name)
         for agent in self.totals:
             assert self.allocator.free(agent) == self.free(agent)
             for framework in FRAMEWORKS:
@@ -273,3 +391,33 @@ AllocatorMachine.TestCase.settings = settings(
     max_examples=150, stateful_step_count=50, deadline=None
 )
 TestAllocator = AllocatorMachine.TestCase
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_what_quotas_keep_back_is_offered_once_they_leave_room(seed):
+    """Few kinds of events, so that room grows far from the agent on which something was kept."""
+    rng = random.Random(seed)
+    machine = AllocatorMachine()
+    served = (["a"], ["b"], ["a", "a/x"])[seed % 3]
+    for framework, role in zip(FRAMEWORKS, served, strict=False):
+        machine.add_framework(framework, (role,), (role,), is_active=True)
+    for agent in AGENTS:
+        machine.add_agent(agent, Resources.parse("cpus:2;mem:64"), uses=False, framework="f0")
+    for role in ROLES:
+        machine.set_quota(role, rng.choice(QUOTAS))
+    for _ in range(80):
+        chance = rng.random()
+        if chance < 0.4 and machine.held:
+            held = machine.held.pop(rng.randrange(len(machine.held)))
+            machine.tell(
+                ResourcesRecovered(held.framework_id, held.role, held.agent_id, held.resources)
+            )
+        elif chance < 0.7:
+            machine.switch_agent(rng.choice(AGENTS), is_active=rng.random() < 0.5)
+        elif chance < 0.72:
+            machine.set_quota(rng.choice(ROLES), rng.choice(QUOTAS))
+        elif chance < 0.8:
+            machine.run()
+        else:
+            machine.tick(1.0)
+        machine.books_agree()

@@ -37,6 +37,7 @@ from cluster.model.operator_calls import (
     UpdateWeights,
 )
 from cluster.model.quotas import Quota
+from cluster.state import InMemoryStorage
 from cluster.wire.pb import mesos_pb2 as mesos
 from cluster.wire.pb import messages_pb2 as internal
 from cluster.wire.pb import scheduler_pb2 as scheduler
@@ -133,6 +134,7 @@ class Replay:
         }
         self._reigns = list(recording.reigns or [Reign(self._recorded_master_id())])
         self._reign = None
+        self._storage = InMemoryStorage()  # what one master wrote the next one reads
 
     def _recorded_master_id(self):
         for record in self.records:
@@ -185,7 +187,7 @@ class Replay:
 
     async def _begin(self, reign):
         config = MasterConfig(work_dir="/nowhere", hostname="localhost", **self.recording.flags)
-        self.master = Master(config, master_id=reign.master_id)
+        self.master = Master(config, master_id=reign.master_id, storage=self._storage)
         (await self._runtime(reign.address)).spawn(self.master)
         await self.clock.advance(0.0)
         if self.recording.before is not None:

@@ -154,10 +154,10 @@ class Played:
 
 
 def offer_looks(pid, message):
-    """To which framework, of which agent, in which role, described how."""
+    """To which framework, of which agent, in which role, described how, with which warning."""
     parts = ("framework_id", "slave_id", "hostname", "url", "attributes", "allocation_info")
     return tuple(
-        (pid, offer_pid, *(str(getattr(offer, part)) for part in parts))
+        (pid, offer_pid, str(offer.unavailability), *(str(getattr(offer, p)) for p in parts))
         for offer, offer_pid in zip(message.offers, message.pids, strict=True)
     )
 

@@ -2,7 +2,7 @@
 
 from enum import Enum, auto
 
-from cluster.core.master import lifecycles
+from cluster.core.master import lifecycles, operations
 from tools.state_diagrams import LIFECYCLES, PAGE, REPOSITORY, Lifecycle, page
 
 
@@ -12,9 +12,15 @@ def test_the_page_is_up_to_date():
 
 
 def test_every_table_is_drawn():
-    tables = [name for name in lifecycles.__all__ if name.endswith("TRANSITIONS")]
     drawn = [each.table for each in LIFECYCLES]
-    assert [name for name in tables if getattr(lifecycles, name) not in drawn] == []
+    tables = {
+        f"{module.__name__}.{name}": value
+        for module in (lifecycles, operations)
+        for name, value in vars(module).items()
+        if name.endswith("_TRANSITIONS")
+    }
+    assert len(tables) == len(drawn)
+    assert [name for name, table in tables.items() if table not in drawn] == []
 
 
 class Light(Enum):

@@ -46,7 +46,7 @@ from cluster.core.allocator.explanation import (
     Standing,
     Summary,
 )
-from cluster.core.allocator.options import AllocatorOptions, parse_min_allocatable
+from cluster.core.allocator.options import AllocatorOptions, HoldingOptions, parse_min_allocatable
 from cluster.core.allocator.priority_sorter import PrioritySorter, priority_sorter
 from cluster.core.allocator.random_sorter import RandomSorter, random_sorter
 from cluster.core.allocator.sorter import ClusterTotals, Sorter, SorterFactory
@@ -73,6 +73,7 @@ __all__ = [
     "FrameworkUpdated",
     "FreeResourcesConverted",
     "HierarchicalAllocator",
+    "HoldingOptions",
     "IntervalElapsed",
     "InverseAllocation",
     "InverseOfferAnswered",

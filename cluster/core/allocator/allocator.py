@@ -7,6 +7,7 @@ is in rooms of their own, each of which imports only those after it:
 ``run``               the two stages: who is asked in which order, and what goes into an offer
 ``explanation``       why somebody was offered what he was offered
 ``inverse``           maintenance: who is asked to give an agent up
+``holding``           which agents are kept for demands that do not fit yet
 ``candidates``        what happened since the last run, and who must be asked because of it
 ``suitability``       who can take which agent at all
 ``books``             who has what, and every sum that follows: shares, totals, quotas
@@ -78,6 +79,7 @@ from cluster.core.allocator.events import (
 )
 from cluster.core.allocator.explanation import Explainer, RoleExplanation, Summary
 from cluster.core.allocator.filters import RefusalFilters, refusal_s
+from cluster.core.allocator.holding import Holding
 from cluster.core.allocator.inverse import InverseOffers
 from cluster.core.allocator.options import AllocatorOptions
 from cluster.core.allocator.quotas import consumption_of
@@ -148,6 +150,7 @@ class HierarchicalAllocator:
         self._candidates = Candidates()
         self._suitability = Suitability(options)
         self._inverse = InverseOffers()
+        self._holding = Holding(self._books, self._filters, self._suitability, options.holding)
         self._awaited_agents: int | None = None
         """No run before so many agents are there; None when nothing is awaited."""
         self._agents_looked_at = 0
@@ -232,6 +235,7 @@ class HierarchicalAllocator:
                 self._books.remove_agent(self._books.agent(agent_id))
                 self._filters.clear_agent(agent_id)
                 self._candidates.forget_agent(agent_id)
+                self._holding.end(agent_id)
                 self._inverse.forget_agent(agent_id)
             case AgentActivated(agent_id):
                 self._books.set_active(self._books.agent(agent_id), is_active=True)
@@ -292,7 +296,7 @@ class HierarchicalAllocator:
         if agent is None or not resources:
             return
         client = self._holder(event.framework_id, event.role)
-        is_whole = agent.offers.get(client) == resources
+        is_whole = bool(agent.offers) and agent.offers.get(client) == resources
         self._books.release(agent, client, resources)
         if event.refuse_s is not None:
             is_turn = is_whole or client not in agent.booked
@@ -325,7 +329,8 @@ class HierarchicalAllocator:
         if resources == agent.free:
             resources = agent.free
         until_s = now_s + self._refusal_s(refuse_s)
-        self._filters.install(agent.agent_id, client, resources, until_s, is_turn=is_turn)
+        turn_s = now_s if is_turn else None
+        self._filters.install(agent.agent_id, client, resources, until_s, turn_s=turn_s)
 
     def _refusal_s(self, refuse_s: float) -> float:
         return max(self._options.allocation_interval_s, refusal_s(refuse_s))
@@ -350,6 +355,8 @@ class HierarchicalAllocator:
     def _end_interval(self, now_s: float) -> None:
         for agent_id, client in self._filters.end_expired(now_s):
             self._candidates.wake(agent_id, client)
+        for agent_id in self._holding.review(now_s):
+            self._candidates.changed[agent_id] = None
         self._candidates.end_interval()
         if self._candidates.withheld:
             self._candidates.release_if_grown(self._books.quotas.rooms())
@@ -500,7 +507,13 @@ class HierarchicalAllocator:
         quotas = self._books.quotas
         self._candidates.begin_run(quotas.rooms())
         run = Run(
-            self._books, self._filters, self._candidates, self._suitability, self._options, now_s
+            self._books,
+            self._filters,
+            self._candidates,
+            self._suitability,
+            self._holding,
+            self._options,
+            now_s,
         )
         allocations = run.decide(self._rng)
         self._candidates.finish_run(quotas.rooms())
@@ -547,6 +560,7 @@ class HierarchicalAllocator:
             self._options,
             weights=self._books.weights,
             takers=takers,
+            holding=self._holding,
             is_recovering=self.is_recovering,
             now_s=now_s,
         )
@@ -574,6 +588,11 @@ class HierarchicalAllocator:
             active_filters={role: self._filters.count_of_role(role) for role in roles},
             dominant_shares={role: float(self.role_share(role)) for role in roles},
         )
+
+    @property
+    def held_agents(self) -> Mapping[AgentId, tuple[FrameworkId, str]]:
+        """Which agents are kept for whose large demand."""
+        return self._holding.held
 
     def role_share(self, role: str) -> Fraction:
         """Exact dominant share of a role, without the roles below it; 0 when unknown."""
@@ -614,6 +633,7 @@ class HierarchicalAllocator:
         self._filters.check_invariants()
         self._inverse.check_invariants(self._books)
         self._check_references()
+        self._holding.check_invariants()
 
     def _check_references(self) -> None:
         """Nothing waits for an agent or a client that is gone."""

@@ -22,6 +22,9 @@ from cluster.model.resources import EMPTY, Marks, Resources
 from cluster.model.roles import ancestors
 from cluster.model.values import Quantities
 
+# Equal totals become one object as long as they are among so many.
+_TOTALS_MAX = 4096
+
 _UNCOUNTED: Quantities = {}
 
 Used = Iterable[tuple[FrameworkId, str, Resources]]
@@ -51,6 +54,7 @@ class Books:
         self._constrained: dict[Client, None] = {}
         """Clients with offer constraints."""
         self._hostnames: frozenset[str] | None = None
+        self._known_totals: dict[Resources, Resources] = {}
         self._served_below: dict[str, list[str]] | None = None
 
     # Looking up ---------------------------------------------------------------------------------
@@ -191,6 +195,7 @@ class Books:
         if agent_id in self.agents:
             raise InvariantBroken(f"allocator is told twice of agent {agent_id}")
         total = total.unallocated()
+        total = self._one_of_equal(total)
         agent = AgentBook(agent_id, total, traits, master_domain=self._options.domain)
         self.agents[agent_id] = agent
         agent.is_active = is_active
@@ -210,6 +215,17 @@ class Books:
         self._free_changed({}, agent)
         return agent
 
+    def _one_of_equal(self, total: Resources) -> Resources:
+        """Like agents share one bundle, so that comparing takes one look.
+
+        Reservations are mostly an agent's own: looking for an equal total would be in vain.
+        """
+        if total.marks & Marks.RESERVED:
+            return total
+        if len(self._known_totals) >= _TOTALS_MAX:
+            self._known_totals.clear()
+        return self._known_totals.setdefault(total, total)
+
     def remove_agent(self, agent: AgentBook) -> None:
         if self.quotas.is_used:
             self.quotas.free_changed(agent.open_free(), {})
@@ -225,7 +241,7 @@ class Books:
         self._forget_verdicts(agent)
 
     def resize(self, agent: AgentBook, total: Resources) -> None:
-        self._change_total(agent, lambda: agent.resize(total))
+        self._change_total(agent, lambda: agent.resize(self._one_of_equal(total)))
 
     def describe_agent(self, agent: AgentBook, traits: AgentTraits) -> None:
         free_before = self._open_free(agent)

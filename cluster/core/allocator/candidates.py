@@ -16,7 +16,7 @@ from cluster.core.allocator.clients import Client
 from cluster.model.ids import AgentId
 
 Room = dict[tuple[str, str], int]
-"""What quotas leave, by path (empty: the headroom) and resource name; absent is without limit."""
+"""What quotas leave, by what they are and resource name; absent is without limit."""
 
 
 class Candidates:

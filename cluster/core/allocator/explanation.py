@@ -25,9 +25,10 @@ from cluster.core.allocator.agents import (
 from cluster.core.allocator.books import Books
 from cluster.core.allocator.clients import Client
 from cluster.core.allocator.filters import RefusalFilters
+from cluster.core.allocator.holding import Holding
 from cluster.core.allocator.options import AllocatorOptions
 from cluster.core.allocator.sorter import Sorter
-from cluster.core.allocator.suitability import Suitability, is_worth
+from cluster.core.allocator.suitability import Suitability, is_worth, missing_of, usable_part
 from cluster.model.ids import AgentId, FrameworkId
 from cluster.model.resources import Resources
 from cluster.model.values import Quantities, format_milli
@@ -53,8 +54,10 @@ class Obstacle(Enum):
     BELOW_MINIMUM = "what is free is less than the least worthwhile offer"
     OTHERS_FIRST = "others came first in the last run"
     QUOTA_LIMIT = "the quota limit of the role, or of one above it, is reached"
+    HELD = "the agent is held for a large demand of another framework"
     HEADROOM = "what is free is kept for guarantees of other roles"
     REFUSED = "the framework refused it"
+    COLLECTING = "the agent is held for the framework until its demand fits"
     NONE = "nothing stands in the way: the next run decides"
 
 
@@ -79,7 +82,7 @@ class Miss:
     Attributes:
         missing: how much more would have to be there (or be allowed), in thousandths.
         ends_in_s: when a filter ends, counted from now.
-        taker: who came first, with the role.
+        taker: who came first, or is held for, with the role.
     """
 
     agent_id: AgentId
@@ -94,7 +97,8 @@ class Miss:
         if self.ends_in_s is not None:
             parts.append(f"filter ends in {self.ends_in_s:.1f} s")
         if self.taker is not None:
-            parts.append(f"taken by framework {self.taker[0]} in role {self.taker[1]}")
+            how = "held for" if self.obstacle is Obstacle.HELD else "taken by"
+            parts.append(f"{how} framework {self.taker[0]} in role {self.taker[1]}")
         return "; ".join(parts)
 
 
@@ -167,6 +171,7 @@ class Explainer:
     Args:
         weights: role path to weight, as far as set.
         takers: see ``Takers``.
+        holding: which agents are held for whom.
         is_recovering: whether runs wait for agents of an earlier master.
     """
 
@@ -179,6 +184,7 @@ class Explainer:
         *,
         weights: Mapping[str, float],
         takers: Takers,
+        holding: Holding,
         is_recovering: bool,
         now_s: float,
     ) -> None:
@@ -188,6 +194,7 @@ class Explainer:
         self._options = options
         self._weights = weights
         self._takers = takers
+        self._holding = holding
         self._is_recovering = is_recovering
         self._now_s = now_s
 
@@ -284,7 +291,9 @@ class Explainer:
         obstacle = self._unfit(client, agent)
         if obstacle is not None:
             return Miss(agent.agent_id, obstacle)
-        offer = self._understood(client, agent.free)
+        offer = usable_part(client, agent.free)
+        if (miss := self._held(client, agent, offer)) is not None:
+            return miss
         if not is_worth(offer, self._minimum(client)):
             return self._too_little(client, agent, offer)
         drafts = self._allowed(client, offer)
@@ -310,10 +319,19 @@ class Explainer:
         minimum = client.min_allocatable
         return self._options.min_allocatable if minimum is None else minimum
 
-    def _understood(self, client: Client, free: Resources) -> Resources:
-        """What of free resources the client may use and can handle."""
-        dropped = 0 if client.framework is None else client.framework.dropped_marks
-        return free.usable_by(client.role).without(dropped)
+    def _held(self, client: Client, agent: AgentBook, offer: Resources) -> Miss | None:
+        """Whether the agent is held for a large demand, of this client or of another."""
+        hold = self._holding.on_agent(agent.agent_id)
+        if hold is None:
+            return None
+        if hold.client is client:
+            missing, _ = missing_of(offer, hold.demand)
+            return Miss(agent.agent_id, Obstacle.COLLECTING, missing) if missing else None
+        minimum = self._minimum(client)
+        if is_worth(offer, minimum) and not is_worth(offer.reserved(), minimum):
+            taker = (hold.client.framework_id, hold.client.role)
+            return Miss(agent.agent_id, Obstacle.HELD, taker=taker)
+        return None
 
     def _too_little(self, client: Client, agent: AgentBook, offer: Resources) -> Miss:
         minimum = self._minimum(client)
@@ -321,17 +339,17 @@ class Explainer:
             usable = agent.free.usable_by(client.role)
             is_usable = is_worth(usable, minimum)
             obstacle = Obstacle.NOT_UNDERSTOOD if is_usable else Obstacle.RESERVED_FOR_OTHERS
-            return Miss(agent.agent_id, obstacle, _missing(offer, minimum))
+            return Miss(agent.agent_id, obstacle, missing_of(offer, minimum)[0])
         for taker in self._takers.get(agent.agent_id, ()):
             taken = agent.booked.get(taker)
             if taker is not client and taken is not None:
-                if is_worth(self._understood(client, agent.free + taken), minimum):
+                if is_worth(usable_part(client, agent.free + taken), minimum):
                     who = (taker.framework_id, taker.role)
                     return Miss(agent.agent_id, Obstacle.OTHERS_FIRST, taker=who)
         names = {name for alternative in minimum for name in alternative}
         has_some = any(offer.quantities().get(name) for name in names)
         obstacle = Obstacle.BELOW_MINIMUM if has_some else Obstacle.NOTHING_FREE
-        return Miss(agent.agent_id, obstacle, _missing(offer, minimum))
+        return Miss(agent.agent_id, obstacle, missing_of(offer, minimum)[0])
 
     # Quotas -------------------------------------------------------------------------------------
 
@@ -350,9 +368,9 @@ class Explainer:
         quotas, minimum = self._books.quotas, self._minimum(client)
         within_limits = offer.chopped(quotas.limits(client.role))
         if not is_worth(within_limits, minimum):
-            missing = _missing(within_limits, minimum)
+            missing = missing_of(within_limits, minimum)[0]
             return Miss(agent.agent_id, Obstacle.QUOTA_LIMIT, missing)
-        missing = _missing(offer.chopped(quotas.room(client.role)), minimum)
+        missing = missing_of(offer.chopped(quotas.room(client.role)), minimum)[0]
         return Miss(agent.agent_id, Obstacle.HEADROOM, missing)
 
     # Refusals -----------------------------------------------------------------------------------
@@ -375,21 +393,6 @@ def _places(sorter: Sorter) -> dict[str, int]:
     if sorter.is_drawn:
         return {client: 0 for client in sorter.clients if sorter.is_active(client)}
     return {client: place for place, client in enumerate(sorter.order(), start=1)}
-
-
-def _missing(offer: Resources, minimum: tuple[Quantities, ...]) -> Quantities:
-    """What would have to be added, of the alternative for which it is least (in parts of it)."""
-    have = offer.quantities()
-    gaps = [
-        {name: milli - have.get(name, 0) for name, milli in wanted.items()} for wanted in minimum
-    ]
-    positive = [{name: milli for name, milli in gap.items() if milli > 0} for gap in gaps]
-    pairs = zip(positive, minimum, strict=True)
-
-    def size(pair: tuple[Quantities, Quantities]) -> Fraction:
-        return sum((Fraction(milli, pair[1][n]) for n, milli in pair[0].items()), Fraction(0))
-
-    return min(pairs, key=size, default=({}, {}))[0]
 
 
 __all__ = [

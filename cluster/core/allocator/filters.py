@@ -51,11 +51,11 @@ def refusal_s(refuse_s: float) -> float:
 class Refusal:
     """One filter, and the client's older ones on that agent. Never changed: it may be shared.
 
-    ``resources`` are in unallocated form; it holds while now < ``until_s``. ``is_turn``: a whole
-    offer was refused, after which others come first.
+    ``resources`` are in unallocated form; it holds while now < ``until_s``. ``turn_s``: when a
+    whole offer was refused, after which others come first; None for what was left of an offer.
     """
 
-    __slots__ = ("is_turn", "older", "resources", "until_s")
+    __slots__ = ("older", "resources", "turn_s", "until_s")
 
     def __init__(
         self,
@@ -63,12 +63,12 @@ class Refusal:
         until_s: float,
         older: "Refusal | None",
         *,
-        is_turn: bool = False,
+        turn_s: float | None = None,
     ) -> None:
         self.resources = resources
         self.until_s = until_s
         self.older = older
-        self.is_turn = is_turn
+        self.turn_s = turn_s
 
     def __iter__(self) -> "Iterator[Refusal]":
         refusal: Refusal | None = self
@@ -86,11 +86,16 @@ class Refusal:
         return False
 
     def defers(self, offer: Resources, now_s: float) -> float | None:
-        """When the client's last turn with such an offer ended; None when it has had none."""
+        """When the client last had its turn with such an offer; None when it has had none.
+
+        Only if the refusal has ended by now.
+        """
         turns = [
-            refusal.until_s
+            refusal.turn_s
             for refusal in self
-            if refusal.is_turn and refusal.until_s <= now_s and refusal.resources.contains(offer)
+            if refusal.turn_s is not None
+            and refusal.until_s <= now_s
+            and refusal.resources.contains(offer)
         ]
         return max(turns, default=None)
 
@@ -108,11 +113,13 @@ class RefusalFilters:
     def __init__(self) -> None:
         self._agents: dict[AgentId, Refusals] = {}
         self._count = 0
-        self._by_role: Counter[str] = Counter()
+        self._running: Counter[str] = Counter()
+        """By role, those that had not ended when ended ones were dropped last."""
         self._calendar: list[_Plan] = []
         """A heap of plans; entries of a plan whose filter is gone or replaced mean nothing."""
         self._turns: list[_Plan] = []
-        """The same for what has ended and is kept as a turn: when that is forgotten."""
+        """The same for what has ended and is kept as a turn, until it is forgotten."""
+        self._turns_planned = 0
         self._ended_s = -math.inf
         """Until when ended filters were dropped."""
         self._planned = 0
@@ -129,7 +136,7 @@ class RefusalFilters:
         resources: Resources,
         until_s: float,
         *,
-        is_turn: bool = False,
+        turn_s: float | None = None,
     ) -> None:
         """Remember a refusal; earlier ones that it makes pointless are dropped."""
         refusals = self._agents.get(agent_id)
@@ -137,8 +144,7 @@ class RefusalFilters:
             refusals = self._agents[agent_id] = {}
         found = refusals.get(client)
         if found is None:
-            refusals[client] = self._refusal(resources, until_s, is_turn=is_turn)
-            self._count_new(client)
+            refusals[client] = self._refusal(resources, until_s, turn_s=turn_s)
         else:
             kept = [
                 old
@@ -147,24 +153,25 @@ class RefusalFilters:
             ]
             kept = kept[: FILTERS_PER_CLIENT_AND_AGENT_MAX - 1]
             self._uncount(client, [old for old in found if old not in kept])
-            self._count_new(client)
             refusals[client] = (
-                Refusal(resources, until_s, _chain(kept), is_turn=is_turn)
+                Refusal(resources, until_s, _chain(kept), turn_s=turn_s)
                 if kept
-                else self._refusal(resources, until_s, is_turn=is_turn)
+                else self._refusal(resources, until_s, turn_s=turn_s)
             )
+        self._count += 1
+        self._running[client.role] += 1
         self._plan(agent_id, client, until_s)
 
-    def _refusal(self, resources: Resources, until_s: float, *, is_turn: bool) -> Refusal:
+    def _refusal(self, resources: Resources, until_s: float, *, turn_s: float | None) -> Refusal:
         """The last one made if it is equal, as when many like agents are refused at once."""
         last = self._last
-        if last is not None and last.until_s == until_s and last.is_turn == is_turn:
+        if last is not None and last.until_s == until_s and last.turn_s == turn_s:
             if last.resources is resources or last.resources == resources:
                 return last
         if len(self._bundles) >= _BUNDLES_MAX:
             self._bundles = {}
         resources = self._bundles.setdefault(resources, resources)
-        self._last = Refusal(resources, until_s, None, is_turn=is_turn)
+        self._last = Refusal(resources, until_s, None, turn_s=turn_s)
         return self._last
 
     def on_agent(self, agent_id: AgentId) -> Refusals | None:
@@ -175,7 +182,7 @@ class RefusalFilters:
         """Drop filters that ended by now; returns whose they were, earliest end first."""
         woken = []
         counted: set[tuple[AgentId, Client]] = set()
-        """Whose turns are counted as ended already: a plan may name them more than once."""
+        """Whose turns are counted as ended already: several plans may name them."""
         while self._calendar and self._calendar[0][0] <= now_s:
             until_s, number, client, agent_ids = self._pop_plan()
             has_turns = False
@@ -189,13 +196,23 @@ class RefusalFilters:
                         counted.add((agent_id, client))
                         self._count_ended(client, turns)
             if has_turns:
-                heappush(self._turns, (until_s + TURN_KEPT_S, number, client, agent_ids))
-        self._ended_s = max(self._ended_s, now_s)
-        while self._turns and self._turns[0][0] <= now_s:
-            _, _, client, agent_ids = heappop(self._turns)
-            for agent_id in agent_ids:
-                self._drop_expired(agent_id, client, now_s, keeps_turns_since_s=now_s - TURN_KEPT_S)
+                heappush(self._turns, (until_s, number, client, agent_ids))
+                self._turns_planned += len(agent_ids)
+        self._ended_s = now_s
+        self._forget_turns(now_s)
         return woken
+
+    def _forget_turns(self, now_s: float) -> None:
+        """Drop turns that were kept long enough; plan anew when most entries are outdated."""
+        while self._turns and self._turns[0][0] + TURN_KEPT_S <= now_s:
+            until_s, _, client, agent_ids = heappop(self._turns)
+            self._turns_planned -= len(agent_ids)
+            for agent_id in agent_ids:
+                self._drop_expired(agent_id, client, now_s, keeps_turns_since_s=until_s)
+        if self._turns_planned > 2 * self._count + _PLANS_SLACK:
+            kept = [r for r in self if r[2].turn_s is not None and r[2].until_s <= self._ended_s]
+            self._turns = self._plans_of(kept)
+            self._turns_planned = len(kept)
 
     def turn_given(self, agent_id: AgentId, client: Client, now_s: float) -> None:
         """The client is offered the agent: what it refused there and has ended is forgotten."""
@@ -232,10 +249,6 @@ class RefusalFilters:
             self._uncount(client, found)
         self._tidy()
 
-    def _count_new(self, client: Client) -> None:
-        self._count += 1
-        self._by_role[client.role] += 1
-
     def _uncount(self, client: Client, gone: Iterable[Refusal]) -> None:
         dropped = list(gone)
         self._count -= len(dropped)
@@ -243,15 +256,15 @@ class RefusalFilters:
 
     def _count_ended(self, client: Client, refusals: Iterable[Refusal]) -> None:
         """To be called once for each, when it ends or is dropped before."""
-        running = sum(refusal.until_s > self._ended_s for refusal in refusals)
-        if running:
-            self._by_role[client.role] -= running
-            if not self._by_role[client.role]:
-                del self._by_role[client.role]
+        ended = sum(refusal.until_s > self._ended_s for refusal in refusals)
+        if ended:
+            self._running[client.role] -= ended
+            if not self._running[client.role]:
+                del self._running[client.role]
 
     def count_of_role(self, role: str) -> int:
         """How many filters hold for the frameworks of a role, as of the last interval."""
-        return self._by_role.get(role, 0)
+        return self._running.get(role, 0)
 
     def __len__(self) -> int:
         return self._count
@@ -282,14 +295,18 @@ class RefusalFilters:
         found = None if refusals is None else refusals.get(client)
         if refusals is None or found is None:
             return False, []
-        ended = [refusal for refusal in found if refusal.until_s <= now_s]
-        if not ended:
+        if all(refusal.until_s > now_s for refusal in found):
             return False, []
         forgotten_s = -math.inf if keeps_turns_since_s is None else keeps_turns_since_s
-        turns = [r for r in ended if r.is_turn and r.until_s > forgotten_s]
-        if len(turns) < len(ended):
-            kept = [r for r in found if r.until_s > now_s or r in turns]
-            self._uncount(client, [r for r in ended if r not in turns])
+        kept = [
+            refusal
+            for refusal in found
+            if refusal.until_s > now_s
+            or (refusal.turn_s is not None and refusal.until_s > forgotten_s)
+        ]
+        dropped = [refusal for refusal in found if refusal not in kept]
+        if dropped:
+            self._uncount(client, dropped)
             left = _chain(kept)
             if left is not None:
                 refusals[client] = left
@@ -297,7 +314,7 @@ class RefusalFilters:
                 del refusals[client]
                 if not refusals:
                     del self._agents[agent_id]
-        return True, turns
+        return True, [refusal for refusal in kept if refusal.until_s <= now_s]
 
     # Calendar -----------------------------------------------------------------------------------
 
@@ -326,20 +343,24 @@ class RefusalFilters:
         """Plan anew when most entries are outdated."""
         if self._planned <= 2 * self._count + _PLANS_SLACK:
             return
+        running = [r for r in self if r[2].until_s > self._ended_s]
+        self._calendar = self._plans_of(running)
+        self._planned = len(running)
+        self._last_plan = None
+
+    def _plans_of(self, refusals: list[tuple[AgentId, Client, Refusal]]) -> list[_Plan]:
+        """A heap of plans for these."""
         plans: dict[tuple[Client, float], _Plan] = {}
-        for agent_id, client, refusal in self:
-            if refusal.until_s <= self._ended_s:
-                continue
+        for agent_id, client, refusal in refusals:
             key = (client, refusal.until_s)
             plan = plans.get(key)
             if plan is None:
                 plan = plans[key] = (refusal.until_s, self._plans_made, client, [])
                 self._plans_made += 1
             plan[3].append(agent_id)
-        self._calendar = list(plans.values())
-        heapify(self._calendar)
-        self._planned = sum(len(plan[3]) for plan in self._calendar)
-        self._last_plan = None
+        heap = list(plans.values())
+        heapify(heap)
+        return heap
 
     def check_invariants(self) -> None:
         """Raise ``InvariantBroken`` when a filter could end without anybody noticing."""
@@ -349,25 +370,26 @@ class RefusalFilters:
             for agent_id in agent_ids
         }
         turns = {
-            (agent_id, client, forgotten_s)
-            for forgotten_s, _, client, agent_ids in self._turns
+            (agent_id, client, until_s)
+            for until_s, _, client, agent_ids in self._turns
             for agent_id in agent_ids
         }
         count = 0
-        by_role: Counter[str] = Counter()
+        running: Counter[str] = Counter()
         for agent_id, client, refusal in self:
             count += 1
-            has_ended = refusal.until_s <= self._ended_s
-            by_role[client.role] += not has_ended
-            end_s = refusal.until_s + TURN_KEPT_S if has_ended else refusal.until_s
-            if (agent_id, client, end_s) not in (turns if has_ended else planned):
+            running[client.role] += refusal.until_s > self._ended_s
+            has_ended = refusal.turn_s is not None and refusal.until_s <= self._ended_s
+            if (agent_id, client, refusal.until_s) not in (turns if has_ended else planned):
                 raise InvariantBroken(f"agent {agent_id} has a filter that ends unnoticed")
         if count != self._count:
             raise InvariantBroken(f"{count} filters are counted as {self._count}")
-        if by_role != self._by_role:
-            raise InvariantBroken("the filters of roles are miscounted")
+        if running != self._running:
+            raise InvariantBroken("the running filters of roles are miscounted")
         if self._planned != sum(len(plan[3]) for plan in self._calendar):
             raise InvariantBroken("the calendar of filters is miscounted")
+        if self._turns_planned != sum(len(plan[3]) for plan in self._turns):
+            raise InvariantBroken("the calendar of turns is miscounted")
         if not all(self._agents.values()):
             raise InvariantBroken("an agent keeps an empty list of filters")
 
@@ -380,7 +402,7 @@ def _chain(refusals: list[Refusal]) -> Refusal | None:
         if is_same:
             chain = refusal
         else:
-            chain = Refusal(refusal.resources, refusal.until_s, chain, is_turn=refusal.is_turn)
+            chain = Refusal(refusal.resources, refusal.until_s, chain, turn_s=refusal.turn_s)
     return chain
 
 

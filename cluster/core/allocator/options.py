@@ -41,6 +41,22 @@ def _parse_alternative(text: str) -> Quantities:
 
 
 @dataclass(frozen=True, slots=True)
+class HoldingOptions:
+    """Bounds of holding agents for big tasks.
+
+    Attributes:
+        agents_fraction_max: part of the agents that is held at a time; one may always be.
+        hold_s_max: how long one hold lasts, and how long its framework then waits for another.
+        clients_per_interval_max: for how many an agent is looked for at an interval; each costs a
+            look at every agent.
+    """
+
+    agents_fraction_max: float = 0.1
+    hold_s_max: float = 600.0
+    clients_per_interval_max: int = 8
+
+
+@dataclass(frozen=True, slots=True)
 class AllocatorOptions:
     """Settings of an allocator.
 
@@ -57,6 +73,7 @@ class AllocatorOptions:
         recovery_factor: part of the expected agents that ends the wait after ``RecoveryBegun``.
         role_sorter: makes the sorter of roles.
         framework_sorter: makes the sorter of frameworks of each role.
+        holding: how agents are held for demands larger than what is free anywhere; None: never.
     """
 
     allocation_interval_s: float = 1.0
@@ -68,6 +85,7 @@ class AllocatorOptions:
     recovery_factor: float = 0.8
     role_sorter: SorterFactory = drf_sorter
     framework_sorter: SorterFactory = drf_sorter
+    holding: HoldingOptions | None = None
 
 
-__all__ = ["MIN_ALLOCATABLE_TEXT", "AllocatorOptions", "parse_min_allocatable"]
+__all__ = ["MIN_ALLOCATABLE_TEXT", "AllocatorOptions", "HoldingOptions", "parse_min_allocatable"]

@@ -15,7 +15,8 @@ are still promised is part of what the node is promised, so it is not counted tw
 
 *needed headroom*: the unmet of all topmost nodes. *Free headroom*: what is free, unreserved and not
 revocable on agents that may be offered. Their difference, the *surplus*, may be given to anybody;
-where nothing is needed there is no bound.
+where nothing is needed there is no bound. Below a limit it is the same in the small: what the
+children of a limited node are still promised is kept free under its limit for them.
 
 Differs from Mesos: quotas may be nested; and what is free on an inactive or unlisted agent is no
 headroom, because it could not serve a guarantee.
@@ -47,6 +48,11 @@ class _Node:
         self.needed_below: dict[str, int] = {}
         """Sum of the unmet of the children."""
         self.unmet: dict[str, int] = {}
+
+    def own_promise(self, name: str) -> int:
+        """What is promised to the node and to nobody below it; below 0 when it has more."""
+        promised = self.guarantees.get(name, 0) - self.consumed.get(name, 0)
+        return promised - self.needed_below.get(name, 0)
 
 
 class QuotaBook:
@@ -157,8 +163,8 @@ class QuotaBook:
         """
         claim: dict[str, int] = {}
         for node in self._chain(role):
-            for name, milli in node.guarantees.items():
-                own = milli - node.consumed.get(name, 0) - node.needed_below.get(name, 0)
+            for name in node.guarantees:
+                own = node.own_promise(name)
                 if own > 0:
                     claim[name] = claim.get(name, 0) + own
         return claim
@@ -180,28 +186,35 @@ class QuotaBook:
         return room
 
     def limits(self, role: str) -> Quantities:
-        """How much more of each name the limits of the role and those above it leave."""
+        """How much more of each name the limits of the role and those above it leave.
+
+        Below a limit, too, there is headroom: what other roles there are promised and have not got
+        is kept for them.
+        """
         left: dict[str, int] = {}
+        claimed: dict[str, int] = {}
+        """What of the promises below a node the role itself may have."""
         for node in self._chain(role):
             for name, limit in node.limits.items():
-                rest = max(0, limit - node.consumed.get(name, 0))
+                kept = node.needed_below.get(name, 0) - claimed.get(name, 0)
+                rest = max(0, limit - node.consumed.get(name, 0) - kept)
                 left[name] = min(left.get(name, rest), rest)
+            for name in node.guarantees:
+                claimed[name] = claimed.get(name, 0) + max(0, node.own_promise(name))
         return left
 
     def rooms(self) -> Room:
-        """All bounds there are, by path and name; the surplus has the empty path.
-
-        What is unmet of a guarantee is a room as well (path and ``!``): it may be had without
-        surplus.
-        """
+        """All that bounds offers, by what it is and name: when none grew, no offer can grow."""
         rooms: Room = {
-            ("", name): self.free.get(name, 0) - needed for name, needed in self.needed.items()
+            ("surplus", name): self.free.get(name, 0) - needed
+            for name, needed in self.needed.items()
         }
         for path, node in self._nodes.items():
-            for name, limit in node.limits.items():
-                rooms[path, name] = limit - node.consumed.get(name, 0)
             for name in node.guarantees:
-                rooms[f"{path}!", name] = node.unmet.get(name, 0)
+                rooms[f"claim of {path}", name] = node.own_promise(name)
+            for name, limit in node.limits.items():
+                kept = node.needed_below.get(name, 0)
+                rooms[f"limit of {path}", name] = limit - node.consumed.get(name, 0) - kept
         return rooms
 
     def consumed(self, role: str) -> Quantities:

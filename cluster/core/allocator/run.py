@@ -38,8 +38,9 @@ from cluster.core.allocator.candidates import Candidates
 from cluster.core.allocator.clients import Client
 from cluster.core.allocator.events import Allocation
 from cluster.core.allocator.filters import Refusal, RefusalFilters, Refusals
+from cluster.core.allocator.holding import Hold, Holding
 from cluster.core.allocator.options import AllocatorOptions
-from cluster.core.allocator.suitability import Suitability, is_worth
+from cluster.core.allocator.suitability import Suitability, is_worth, usable_part
 from cluster.model.ids import AgentId
 from cluster.model.resources import EMPTY, Marks, Resources
 from cluster.model.values import Quantities
@@ -62,6 +63,7 @@ class Run:
         filters: RefusalFilters,
         candidates: Candidates,
         suitability: Suitability,
+        holding: Holding,
         options: AllocatorOptions,
         now_s: float,
     ) -> None:
@@ -70,6 +72,7 @@ class Run:
         self._filters = filters
         self._candidates = candidates
         self._suitability = suitability
+        self._holding = holding
         self._min_allocatable = options.min_allocatable
         self._now_s = now_s
         self._role_order: list[str] | None = None
@@ -82,8 +85,10 @@ class Run:
         self._shared_offered: dict[AgentId, Resources] = {}
         self.made: Offers = {}
         self._deferred: dict[Client, float] = {}
-        """Who refused the agent that is visited, by when his refusal ended: others come first."""
+        """Who refused the agent that is visited, and when: others come first."""
         self._is_turn_of_deferred = False
+        self._is_held = False
+        """Whether the agent that is visited is held for a demand that does not fit yet."""
         self.looked_at = 0
 
     def decide(self, rng: random.Random) -> list[Allocation]:
@@ -107,17 +112,29 @@ class Run:
 
     def _agents_to_visit(self) -> list[AgentBook]:
         known = self._books.agents
-        candidates = self._candidates
-        if candidates.fresh:
-            agents: Iterable[AgentBook] = known.values()
+        changed, awake = self._candidates.changed, self._candidates.awake
+        if self._fresh:
+            agents = [
+                agent
+                for agent_id, agent in known.items()
+                if self._asks_all
+                or agent_id in changed
+                or agent_id in awake
+                or self._may_suit_fresh(agent)
+            ]
         else:
-            ids = (
-                {**candidates.changed, **candidates.awake}
-                if candidates.awake
-                else (candidates.changed)
-            )
+            ids = {**changed, **awake} if awake else changed
             agents = [known[agent_id] for agent_id in ids if agent_id in known]
         return [agent for agent in agents if agent.free and agent.is_active and agent.is_listed]
+
+    def _may_suit_fresh(self, agent: AgentBook) -> bool:
+        """A first look at an agent that did not change itself: most need no second one."""
+        for client in self._fresh:
+            minimum = client.min_allocatable
+            if is_worth(agent.free, self._min_allocatable if minimum is None else minimum):
+                if self._suitability.is_capable(client, agent):
+                    return True
+        return False
 
     # One agent ----------------------------------------------------------------------------------
 
@@ -128,12 +145,31 @@ class Run:
         if is_first_stage and not self._has_needed(free):
             return
         refusals = self._filters.on_agent(agent.agent_id)
+        hold = None if is_first_stage else self._holding.on_agent(agent.agent_id)
+        self._is_held = hold is not None and not self._serve_hold(agent, hold, refusals)
+        if self._is_held:
+            self._candidates.withheld[agent.agent_id] = None
         if self._asks_all or agent.agent_id in self._candidates.changed:
             self._ask_everybody(agent, refusals, is_first_stage=is_first_stage)
         else:
             self._ask_some(agent, refusals, is_first_stage=is_first_stage)
         if self._deferred:
             self._ask_deferred(agent, refusals, is_first_stage=is_first_stage)
+
+    def _serve_hold(self, agent: AgentBook, hold: Hold, refusals: Refusals | None) -> bool:
+        """Offer a held agent to whom it is held for, if his demand fits; ends the hold then."""
+        client = hold.client
+        fitting = usable_part(client, agent.free)
+        if self._quotas.is_used:
+            fitting = fitting.chopped(self._quotas.room(client.role))
+        if not client.is_served or not is_worth(fitting, hold.demand):
+            return False
+        self._is_held = False
+        self._is_turn_of_deferred = True
+        self._offer_to(agent, client.role, (client,), refusals, None)
+        self._is_turn_of_deferred = False
+        self._holding.end(agent.agent_id)
+        return True
 
     def _ask_deferred(
         self, agent: AgentBook, refusals: Refusals | None, *, is_first_stage: bool
@@ -216,11 +252,13 @@ class Run:
             if not claim:
                 return
         clients = self._books.clients_of[role]
-        asked = (
-            client
-            for framework_id in self._frameworks(role)
-            if (client := clients[framework_id]) not in barred
-        )
+        framework_ids = self._frameworks(role)
+        if barred is _NOBODY:
+            asked: Iterable[Client] = (clients[framework_id] for framework_id in framework_ids)
+        else:
+            asked = [client for f in framework_ids if (client := clients[f]) not in barred]
+            if not asked:
+                return
         self._offer_to(agent, role, asked, refusals, claim)
 
     def _has_open(self, free: Resources) -> bool:
@@ -282,7 +320,7 @@ class Run:
 
         ``claim`` is what is promised to the role: in the first stage, an offer must hold some.
         """
-        usable = agent.free.usable_by(role)
+        usable = self._usable(agent, role)
         has_shared = bool(usable.marks & Marks.SHARED)
         is_worth_by_default = is_worth(usable, self._min_allocatable)
         for client in clients:
@@ -308,12 +346,17 @@ class Run:
             self._book(agent, client, offer)
             if not self._may_be_worth(agent.free):
                 return
-            usable = agent.free.usable_by(role)
+            usable = self._usable(agent, role)
             is_worth_by_default = is_worth(usable, self._min_allocatable)
             if claim is not None:
                 claim = self._quotas.claim(role)
                 if not claim:
                     return
+
+    def _usable(self, agent: AgentBook, role: str) -> Resources:
+        """What of the free part the role may have; of a held agent only what is reserved."""
+        usable = agent.free.usable_by(role)
+        return usable.reserved() if self._is_held else usable
 
     def _is_kept_away(self, client: Client, refusal: Refusal, offer: Resources) -> bool:
         """Whether the client does not want such an offer, or others come before it."""
@@ -321,10 +364,10 @@ class Run:
             return True
         if self._is_turn_of_deferred:
             return False
-        waits_since_s = refusal.defers(offer, self._now_s)
-        if waits_since_s is None:
+        turn_s = refusal.defers(offer, self._now_s)
+        if turn_s is None:
             return False
-        self._deferred[client] = waits_since_s
+        self._deferred[client] = turn_s
         return True
 
     def _draft(

@@ -7,6 +7,8 @@ Source: allocator.md §3 (capable, dropped resources, implicit filters, allocata
 (constraints).
 """
 
+from fractions import Fraction
+
 from cluster.core.allocator.agents import (
     HAS_GPUS,
     IS_REMOTE,
@@ -35,6 +37,29 @@ def is_worth(resources: Resources, alternatives: tuple[Quantities, ...]) -> bool
         else:
             return True
     return False
+
+
+def missing_of(
+    resources: Resources, alternatives: tuple[Quantities, ...]
+) -> tuple[Quantities, Fraction]:
+    """What would have to be added to hold all of one alternative, where that is least.
+
+    Returns:
+        The amounts, and their size in parts of the alternative; nothing when nothing is missing.
+    """
+    have = resources.quantities()
+    gaps = []
+    for wanted in alternatives:
+        gap = {n: milli - have.get(n, 0) for n, milli in wanted.items() if milli > have.get(n, 0)}
+        size = sum((Fraction(milli, wanted[n]) for n, milli in gap.items()), Fraction(0))
+        gaps.append((gap, size))
+    return min(gaps, key=lambda gap: gap[1], default=({}, Fraction(0)))
+
+
+def usable_part(client: Client, resources: Resources) -> Resources:
+    """What of an agent's resources the client may use and can handle."""
+    dropped = 0 if client.framework is None else client.framework.dropped_marks
+    return resources.usable_by(client.role).without(dropped)
 
 
 class Suitability:
@@ -104,4 +129,4 @@ class Suitability:
         return False
 
 
-__all__ = ["Suitability", "is_worth"]
+__all__ = ["Suitability", "is_worth", "missing_of", "usable_part"]

@@ -247,8 +247,7 @@ class MasterState:
 
     def report_to(self, framework: FrameworkRecord, report: StatusReport) -> None:
         """Send news made by the master, if the framework can be reached."""
-        ends = report.state.is_terminal or report.state is TaskState.UNREACHABLE
-        if ends and not report.is_answer:
+        if _ends(report.state) and not report.is_answer:
             self.tally.ends[report.state, SOURCE_MASTER, int(report.reason)] += 1
             if self.tasks.get(report.framework_id, report.task_id) is None:
                 self._count_end(report.framework_id, report.state)
@@ -268,6 +267,8 @@ class MasterState:
         framework = self.frameworks.get(task.framework_id)
         if framework is None:
             return
+        if not framework.is_connected and not _ends(task.state):
+            return  # nobody to tell, nothing to count: most tasks of a failover
         self.report_to(
             framework,
             StatusReport(
@@ -371,6 +372,11 @@ class MasterState:
         for offer in self.offers.of_agent(agent.agent_id):
             taken = taken + offer.resources
         return agent.total.minus_up_to(taken.unshared())
+
+
+def _ends(state: TaskState) -> bool:
+    """Whether a task is over in this state, or out of sight."""
+    return state.is_terminal or state is TaskState.UNREACHABLE
 
 
 __all__ = ["MasterOptions", "MasterState"]

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from cluster.core.master.events import (
+    AgentAnswered,
     AgentPingsMissed,
     PeerLost,
     RegistrationReceived,
@@ -14,14 +15,13 @@ from cluster.errors import InvalidInput
 from cluster.model.agents import AgentCapability, AgentReport, AgentSpec
 from cluster.model.attributes import Attributes
 from cluster.model.constraints import AgentFacts
-from cluster.model.domains import FaultDomain
 from cluster.model.frameworks import FrameworkSpec
 from cluster.model.ids import AgentId, TaskId
 from cluster.model.task_states import TaskState
 from cluster.model.tasks import TaskReport, TaskStatusNote
-from cluster.testing.scenarios.cast import PretendedAgent, PretendedTask
-from cluster.testing.scenarios.notation import format_resources, parse_resources
-from cluster.testing.scenarios.play import Play, named
+from cluster.testing.scenarios.cast import PretendedAgent, PretendedTask, slave_info
+from cluster.testing.scenarios.notation import parse_resources
+from cluster.testing.scenarios.play import Play, named, parse_domain
 from cluster.testing.scenarios.words import Words
 
 
@@ -37,7 +37,8 @@ def agent(play: Play, given: Words) -> None:
     total = parse_resources(word)
     host = given.option("host")
     attributes = Attributes.parse(given.option("attributes") or "")
-    domain = _domain(given.option("domain"))
+    domain_text = given.option("domain")
+    domain = None if domain_text is None else parse_domain(domain_text)
     without = {named(AgentCapability, word) for word in given.listed("without") or ()}
     checkpoint = not given.flag("no-checkpoint")
     given.end()
@@ -52,7 +53,7 @@ def agent(play: Play, given: Words) -> None:
             version="1.11.0",
             capabilities=frozenset(set(AgentCapability) - without),
             resource_version=b"1",
-            payload=(format_resources(total), str(attributes)),
+            payload=slave_info(host or name, total, attributes, domain),
             facts=AgentFacts(host or name, attributes, domain),
         )
         play.cast.agents[name] = PretendedAgent(name, peer, spec)
@@ -78,7 +79,10 @@ def reregister(play: Play, given: Words) -> None:
     """
     agent = play.agent(given.take("agent"))
     if (total := given.take_if_any("moved")) is not None:
-        agent.spec = replace(agent.spec, total=parse_resources(total), payload=total)
+        resources = parse_resources(total)
+        facts = agent.spec.facts
+        payload = slave_info(agent.spec.hostname, resources, facts.attributes, facts.domain)
+        agent.spec = replace(agent.spec, total=resources, payload=payload)
     if (host := given.option("host")) is not None:
         agent.spec = replace(agent.spec, hostname=host)
     for name in given.listed("without") or ():
@@ -140,6 +144,16 @@ def pings_missed(play: Play, given: Words) -> None:
     play.stage.feed(AgentPingsMissed(agent_id))
 
 
+def pong(play: Play, given: Words) -> None:
+    """An agent that had missed its pings answers again.
+
+    ``pong AGENT``
+    """
+    agent_id = play.agent_id(given.take("agent"))
+    given.end()
+    play.feed(AgentAnswered(agent_id))
+
+
 def lose_link(play: Play, given: Words) -> None:
     """The connection to an agent or a scheduler breaks.
 
@@ -187,11 +201,13 @@ def _report(task: PretendedTask) -> TaskReport:
     )
 
 
-def _domain(text: str | None) -> FaultDomain | None:
-    if text is None:
-        return None
-    region, _, zone = text.partition("/")
-    return FaultDomain(region, zone)
-
-
-__all__ = ["agent", "lose_link", "pings_missed", "register", "reregister", "runs", "unregister"]
+__all__ = [
+    "agent",
+    "lose_link",
+    "pings_missed",
+    "pong",
+    "register",
+    "reregister",
+    "runs",
+    "unregister",
+]

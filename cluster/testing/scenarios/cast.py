@@ -9,7 +9,9 @@ import re
 from dataclasses import dataclass, field
 
 from cluster.model.agents import AgentSpec
+from cluster.model.attributes import Attributes
 from cluster.model.constraints import OfferConstraints
+from cluster.model.domains import FaultDomain
 from cluster.model.frameworks import FrameworkSpec
 from cluster.model.ids import AgentId, ExecutorId, FrameworkId, OfferId, TaskId
 from cluster.model.offers import InverseOffer, Offer
@@ -18,6 +20,8 @@ from cluster.model.peers import PeerId
 from cluster.model.resources import Resources
 from cluster.model.task_states import TaskState
 from cluster.model.tasks import ExecutorSpec
+from cluster.wire.pb import mesos_pb2 as mesos
+from cluster.wire.resources import attributes_to_pb, resources_to_pb
 
 TaskKey = tuple[FrameworkId, TaskId]
 
@@ -154,6 +158,18 @@ class Cast:
         return text
 
 
+def slave_info(
+    hostname: str, total: Resources, attributes: Attributes, domain: FaultDomain | None
+) -> mesos.SlaveInfo:
+    """An agent's own message about itself, which the registry keeps."""
+    info = mesos.SlaveInfo(hostname=hostname, resources=resources_to_pb(total, refined=True))
+    info.attributes.extend(attributes_to_pb(attributes))
+    if domain is not None:
+        info.domain.fault_domain.region.name = domain.region
+        info.domain.fault_domain.zone.name = domain.zone
+    return info
+
+
 __all__ = [
     "Cast",
     "PretendedAgent",
@@ -161,4 +177,5 @@ __all__ = [
     "PretendedOperation",
     "PretendedTask",
     "TaskKey",
+    "slave_info",
 ]

@@ -3,12 +3,13 @@
 from dataclasses import replace
 
 from cluster.core.allocator import AllocatorOptions, parse_min_allocatable
+from cluster.core.allocator.options import HoldingOptions
 from cluster.core.allocator.sorter import SorterFactory
 from cluster.core.allocator.sorters import SORTERS
-from cluster.core.master.events import RegistryRecovered
+from cluster.core.master.events import WhitelistRead
 from cluster.core.master.state import MasterOptions
 from cluster.errors import InvalidInput
-from cluster.testing.scenarios.play import Play
+from cluster.testing.scenarios.play import Play, parse_domain
 from cluster.testing.scenarios.words import Words, parse_time
 
 
@@ -17,7 +18,8 @@ def master(play: Play, given: Words) -> None:
 
     ``master [offer-timeout=30s] [reregister-timeout=10m] [roles=a,b] [min=cpus:1|mem:64]``
     ``[interval=1s] [excluded=gpus] [completed=50] [no-root] [slow-registry] [show-registry]``
-    ``[role-sorter=drf|random|priority] [framework-sorter=...]``
+    ``[removal-interval=10m] [removal-limit=0.5] [domain=region/zone]``
+    ``[holding] [role-sorter=drf|random|priority] [framework-sorter=...]``
     """
     stage = play.stage
     if given.flag("slow-registry"):
@@ -39,6 +41,12 @@ def _master_options(play: Play, given: Words) -> MasterOptions:
         options = replace(options, agent_reregister_timeout_s=timeout_s)
     if (roles := given.listed("roles")) is not None:
         options = replace(options, allowed_roles=frozenset({"*", *roles}))
+    if (interval_s := given.duration("removal-interval")) is not None:
+        options = replace(options, removal_interval_s=interval_s)
+    if (share := given.number("removal-limit")) is not None:
+        options = replace(options, recovery_removal_limit=share)
+    if (domain := given.option("domain")) is not None:
+        options = replace(options, domain=parse_domain(domain))
     if (count := given.number("completed")) is not None:
         options = replace(options, completed_tasks_per_framework_max=int(count))
     if given.flag("no-root"):
@@ -52,10 +60,14 @@ def _allocator_options(play: Play, given: Words) -> AllocatorOptions:
         options = replace(options, min_allocatable=parse_min_allocatable(text))
     if (interval_s := given.duration("interval")) is not None:
         options = replace(options, allocation_interval_s=interval_s)
+    if given.flag("holding"):
+        options = replace(options, holding=HoldingOptions())
     if (name := given.option("role-sorter")) is not None:
         options = replace(options, role_sorter=_sorter(name))
     if (name := given.option("framework-sorter")) is not None:
         options = replace(options, framework_sorter=_sorter(name))
+    if options.domain != play.stage.master_options.domain:
+        options = replace(options, domain=play.stage.master_options.domain)
     if (names := given.listed("excluded")) is not None:
         options = replace(options, fair_sharing_excluded=frozenset(names))
     return options
@@ -104,9 +116,18 @@ def restart_master(play: Play, given: Words) -> None:
     ``restart-master``
     """
     given.end()
-    registry = play.stage.core.state.registry.value()
-    play.stage.start_master()
-    play.stage.feed(RegistryRecovered(registry))
+    play.stage.restart_master()
 
 
-__all__ = ["master", "restart_master", "run", "tick", "write"]
+def whitelist(play: Play, given: Words) -> None:
+    """Only agents on these hosts are offered; ``all`` for every one.
+
+    ``whitelist HOST ...``
+    """
+    names = given.take_all()
+    given.end()
+    hosts = None if names == ["all"] else frozenset(names)
+    play.feed(WhitelistRead(hosts))
+
+
+__all__ = ["master", "restart_master", "run", "tick", "whitelist", "write"]

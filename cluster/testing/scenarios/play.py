@@ -8,6 +8,7 @@ from typing import TypeVar
 from cluster.core.master.events import CallReceived, MasterEvent, OperatorCallReceived
 from cluster.errors import InvalidInput
 from cluster.model.calls import Call
+from cluster.model.domains import FaultDomain
 from cluster.model.ids import AgentId, FrameworkId, OfferId
 from cluster.model.operator_calls import OperatorCall
 from cluster.testing.scenarios.cast import PretendedAgent, PretendedFramework, PretendedTask
@@ -96,4 +97,10 @@ def named(kind: type[_Named], word: str) -> _Named:
         raise InvalidInput(word, f"is no {kind.__name__}") from None
 
 
-__all__ = ["Play", "named"]
+def parse_domain(text: str) -> FaultDomain:
+    """Read ``region/zone``."""
+    region, _, zone = text.partition("/")
+    return FaultDomain(region, zone)
+
+
+__all__ = ["Play", "named", "parse_domain"]

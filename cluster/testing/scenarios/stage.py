@@ -57,10 +57,12 @@ from cluster.core.master.events import (
     AllocationDue,
     AllocationIntervalElapsed,
     MasterEvent,
+    RegistryRecovered,
     RegistryWritten,
 )
 from cluster.core.master.state import MasterOptions
 from cluster.model.ids import FrameworkId, MasterId
+from cluster.model.maintenance import Unavailability
 from cluster.model.offers import InverseOffer, Offer
 from cluster.model.operations import asked_for, change_name
 from cluster.model.peers import PeerId
@@ -137,6 +139,12 @@ class Stage:
         self._timers.clear()
         self._timer_events.clear()
         self._next_interval_s = self.now_s + self.allocator_options.allocation_interval_s
+
+    def restart_master(self) -> None:
+        """Another master takes over what is durable."""
+        durable = self.core.state.registry.value()
+        self.start_master()
+        self.feed(RegistryRecovered(durable))
 
     def feed(self, event: MasterEvent) -> None:
         """Let something happen now, and carry out what the master orders."""
@@ -236,7 +244,7 @@ class Stage:
                 self._is_run_due = True
                 return []
             case EndMaster(text):
-                return [f"the master ends: {text}"]
+                return [f"the master ends: {self.cast.with_names(text)}"]
             case WriteRegistry(operation):
                 self.pending_writes.append(effect)
                 return [f"registry: {self._plain(operation)}"] if self.shows_registry else []
@@ -272,6 +280,8 @@ class Stage:
                 lines = []
                 for draft in sorted(drafts, key=lambda d: (d.offer.role, name(d.offer.agent_id))):
                     line = self._offer(draft.offer, shows_role=shows_role)
+                    if draft.unavailability is not None:
+                        line += f", unavailable {_when(draft.unavailability)}"
                     if draft.executor_ids:
                         line += f", runs {' '.join(draft.executor_ids)}"
                     lines.append(line)
@@ -283,7 +293,8 @@ class Stage:
             case SendReport(_, report):
                 return [self._report(report)]
             case SendDrain(_, config):
-                return [f"drain{', then be gone' if config.mark_gone else ''}"]
+                grace_ns = config.max_grace_ns
+                return ["drain" + ("" if grace_ns is None else f" within {grace_ns / 1e9:g}s")]
             case SendAgentLost(_, agent_id):
                 return [f"agent {name(agent_id)} is lost"]
             case Forward(_, payload):
@@ -344,12 +355,9 @@ class Stage:
         )
 
     def _inverse_offer(self, offer: InverseOffer) -> str:
-        """From when on the agent is unavailable, counted from the start of the story."""
-        when = offer.unavailability
-        start = f"{when.start_s - START_S:g}s"
-        length = "" if when.duration_s is None else f" for {when.duration_s:g}s"
         agent = self.cast.name_of(offer.agent_id)
-        return f"inverse offer {self.cast.name_inverse_offer(offer)}: {agent} from {start}{length}"
+        name = self.cast.name_inverse_offer(offer)
+        return f"inverse offer {name}: {agent}, unavailable {_when(offer.unavailability)}"
 
     def _report(self, report: StatusReport) -> str:
         text = f"{report.task_id} {report.state.name} ({report.reason.name})"
@@ -415,6 +423,12 @@ class Stage:
                 if each.name != "peer" and isinstance(part := getattr(value, each.name), str)
             ]
         return " ".join(words)
+
+
+def _when(unavailability: Unavailability) -> str:
+    """Counted from the start of the story, as everywhere else."""
+    start_s, duration_s = unavailability.start_s - START_S, unavailability.duration_s
+    return f"from {start_s:g}s" + ("" if duration_s is None else f" for {duration_s:g}s")
 
 
 def _spaced(name: str) -> str:

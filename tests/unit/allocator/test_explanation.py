@@ -17,6 +17,7 @@ from cluster.core.allocator import (
     FrameworkDeactivated,
     FrameworkTraits,
     FrameworkUpdated,
+    HoldingOptions,
     Miss,
     Obstacle,
     OffersRevived,
@@ -24,6 +25,8 @@ from cluster.core.allocator import (
     QuotasUpdated,
     RecoveryBegun,
     RecoveryEnded,
+    ResourcesRecovered,
+    ResourcesRequested,
     WeightsUpdated,
     WhitelistUpdated,
 )
@@ -286,6 +289,41 @@ def test_others_first():
     assert is_offered_to_f1(h)
 
 
+def test_held_and_collecting():
+    h = Harness(holding=HoldingOptions())
+    h.framework("f1", "a/x")
+    h.framework("f2", "b")
+    task = Resources.parse("cpus:2;mem:2048")
+    h.tell(AgentAdded(S1, Resources.parse(FULL), ((FrameworkId("f3"), "c", task + task),)))
+    h.tell(ResourcesRequested(F2, ({"cpus": 4000},)))
+    h.tick()
+    h.tell(ResourcesRecovered(FrameworkId("f3"), "c", S1, task))
+    assert not is_offered_to_f1(h)
+    assert explained(h).nearest == Miss(S1, Obstacle.HELD, taker=(F2, "b"))
+    collecting = h.allocator.explain(F2, "b", h.now_s)
+    assert collecting.nearest == Miss(S1, Obstacle.COLLECTING, {"cpus": 2000})
+    h.tell(ResourcesRecovered(FrameworkId("f3"), "c", S1, task))
+    (offer,) = h.run()
+    assert offer.framework_id == "f2"
+    h.give_back(offer, refuse_s=60.0)
+    h.tell(ResourcesRequested(F2, ()))
+    assert is_offered_to_f1(h)
+
+
+def test_a_hold_that_is_given_up_makes_the_offer_appear():
+    h = Harness(holding=HoldingOptions())
+    h.framework("f1", "a/x")
+    h.framework("f2", "b")
+    task = Resources.parse("cpus:2;mem:2048")
+    h.tell(AgentAdded(S1, Resources.parse(FULL), ((FrameworkId("f3"), "c", task + task),)))
+    h.tell(ResourcesRequested(F2, ({"cpus": 4000},)))
+    h.tick()
+    h.tell(ResourcesRecovered(FrameworkId("f3"), "c", S1, task))
+    assert obstacles(h) == {Obstacle.HELD}
+    h.tell(ResourcesRequested(F2, ()))
+    assert is_offered_to_f1(h)
+
+
 def test_every_obstacle_is_tested():
     alone = {
         Obstacle.NOT_UNDERSTOOD,
@@ -293,6 +331,8 @@ def test_every_obstacle_is_tested():
         Obstacle.BELOW_MINIMUM,
         Obstacle.REFUSED,
         Obstacle.OTHERS_FIRST,
+        Obstacle.HELD,
+        Obstacle.COLLECTING,
         Obstacle.NONE,
     }
     assert {case.obstacle for case in CASES} | alone == set(Obstacle)

@@ -8,18 +8,32 @@ from cluster.core.allocator import (
     AgentDeactivated,
     AgentUpdated,
     FrameworkRemoved,
+    FrameworkTraits,
     OffersRevived,
     OffersSuppressed,
     QuotasUpdated,
     ResourcesRecovered,
 )
+from cluster.model.frameworks import FrameworkCapability
 from cluster.model.ids import AgentId, FrameworkId
 from cluster.model.quotas import Quota
-from cluster.model.resources import Resources
+from cluster.model.resources import (
+    Disk,
+    DiskSource,
+    DiskSourceType,
+    Resource,
+    ResourceIdentity,
+    Resources,
+)
+from cluster.model.values import ValueType
 from tests.unit.allocator.harness import Harness
 
 D, P = FrameworkId("dev"), FrameworkId("prod")
 S1, S2, S3 = AgentId("s1"), AgentId("s2"), AgentId("s3")
+REVOCABLE_CPUS = ResourceIdentity("cpus", ValueType.SCALAR, is_revocable=True)
+MOUNTED_DISK = ResourceIdentity(
+    "disk", ValueType.SCALAR, disk=Disk(source=DiskSource(DiskSourceType.MOUNT, "/mnt"))
+)
 SPEC_AGENT = "cpus:8;mem:8192"
 
 
@@ -169,8 +183,26 @@ def test_consumption_of_a_role_without_quota_can_be_asked_for():
 
 
 def test_revocable_resources_are_no_matter_of_quotas():
-    revocable = Resources.parse("cpus:4").where(lambda _: True)
-    assert revocable.open_quantities() == {"cpus": 4000}
+    revocable = Resources([Resource(REVOCABLE_CPUS, 4000)])
+    h = harness()
+    h.quota("prod", guarantees="cpus:4")
+    h.quota("dev", limits="cpus:1")
+    traits = FrameworkTraits(frozenset({FrameworkCapability.REVOCABLE_RESOURCES}))
+    h.framework("dev", "dev", traits=traits)
+    h.tell(AgentAdded(S1, Resources.parse("cpus:2;mem:64") + revocable))
+    (offer,) = h.run()
+    assert offer.resources == Resources.parse("mem:64") + revocable
+    assert h.allocator.quota_consumption("dev") == {"mem": 64_000}
+
+
+def test_a_mounted_disk_goes_whole_or_not_at_all():
+    disk = Resources([Resource(MOUNTED_DISK, 100_000)])
+    h = harness()
+    h.quota("dev", limits="disk:150")
+    roles(h, "dev")
+    h.tell(AgentAdded(S1, Resources.parse("cpus:1") + disk))
+    h.tell(AgentAdded(S2, Resources.parse("cpus:1;disk:80") + disk))
+    assert h.offered() == {"dev s1": "cpus:1;disk:100", "dev s2": "cpus:1;disk:50"}
 
 
 # What was kept back comes again
@@ -286,6 +318,30 @@ def test_a_sibling_does_not_eat_what_a_child_is_promised():
     assert h.offered() == {"org-b s1": "cpus:10;mem:64"}  # 4 of the promise, 6 that nobody needs
     roles(h, "org/a")
     assert h.offered() == {"org-a s1": "cpus:6"}
+
+
+def test_below_a_limit_what_a_child_is_promised_is_kept_for_it():
+    """Of the 6 that eng may have at most, 3 are promised to eng/web: ops gets 3 of the 8 there."""
+    h = harness()
+    h.quota("eng", limits="cpus:6")
+    h.quota("eng/web", guarantees="cpus:3")
+    h.framework("ops", "eng/ops")
+    h.framework("web", "eng/web", suppressed=["eng/web"])
+    h.agents("cpus:8;mem:1024", "s1")
+    assert h.offered() == {"ops s1": "cpus:3;mem:1024"}
+    h.tell(OffersRevived(FrameworkId("web")))
+    assert h.offered() == {"web s1": "cpus:3"}
+
+
+def test_promises_kept_below_a_limit_are_given_up_with_the_promise():
+    h = harness()
+    h.quota("eng", limits="cpus:6")
+    h.quota("eng/web", guarantees="cpus:3")
+    h.framework("ops", "eng/ops")
+    h.agents("cpus:8;mem:1024", "s1")
+    assert h.offered() == {"ops s1": "cpus:3;mem:1024"}
+    h.tell(QuotasUpdated({"eng/web": Quota()}))
+    assert h.offered() == {"ops s1": "cpus:3"}
 
 
 def test_a_child_may_be_promised_more_than_its_parent_has_left():

@@ -192,14 +192,14 @@ def test_a_turn_is_forgotten_after_a_while():
     filters = RefusalFilters()
     client = Client(FrameworkId("f1"), "a")
     s1, s2 = AgentId("s1"), AgentId("s2")
-    filters.install(s1, client, Resources.parse(FULL), 5.0, is_turn=True)
+    filters.install(s1, client, Resources.parse(FULL), 5.0, turn_s=2.0)
     filters.install(s2, client, Resources.parse(FULL), 5.0)
     assert filters.end_expired(5.0) == [(s1, client), (s2, client)]
     filters.check_invariants()
     assert len(filters) == 1
     assert filters.on_agent(s2) is None
     turn = (filters.on_agent(s1) or {})[client]
-    assert turn.defers(Resources.parse("cpus:1"), 5.0) == 5.0
+    assert turn.defers(Resources.parse("cpus:1"), 5.0) == 2.0
     assert turn.defers(Resources.parse("cpus:5"), 5.0) is None
     assert not turn.forbids(EMPTY, 5.0)
     assert filters.end_expired(4.0 + TURN_KEPT_S) == []
@@ -210,12 +210,24 @@ def test_a_turn_is_forgotten_after_a_while():
     filters.check_invariants()
 
 
+def test_plans_for_turns_that_were_given_do_not_pile_up():
+    filters = RefusalFilters()
+    client, s1 = Client(FrameworkId("f1"), "a"), AgentId("s1")
+    for second in range(1, 500):
+        filters.install(s1, client, Resources.parse(FULL), float(second), turn_s=float(second - 1))
+        filters.end_expired(float(second))
+        filters.turn_given(s1, client, float(second))
+        filters.check_invariants()
+    assert len(filters) == 0
+    assert len(filters._turns) < 100
+
+
 @pytest.mark.parametrize("ends_s", [5.0, 50.0])
 def test_a_turn_given_is_forgotten_but_running_refusals_stay(ends_s):
     filters = RefusalFilters()
     client, s1 = Client(FrameworkId("f1"), "a"), AgentId("s1")
     filters.install(s1, client, Resources.parse("cpus:1"), ends_s)
-    filters.install(s1, client, Resources.parse("cpus:1;mem:1"), 3.0, is_turn=True)
+    filters.install(s1, client, Resources.parse("cpus:1;mem:1"), 3.0, turn_s=2.0)
     filters.end_expired(6.0)
     filters.turn_given(s1, client, 6.0)
     assert len(filters) == (ends_s > 6.0)

@@ -31,6 +31,7 @@ GIVEN_TO_AGENT = (
 SHOWN_BY_US_ALONE = {
     *("log_format", "authenticate_http_executors"),
     "offer_timeout",  # has a default here, which the real master has not
+    *("hold_for_large_demands", "hold_agents_max_fraction", "hold_timeout"),
     *("check_agent_port_range_only", "enforce_container_ports", "container_ports_watch_interval"),
     *("egress_unique_flow_per_container", "network_enable_snmp_statistics"),
     *("network_enable_socket_statistics_details", "network_enable_socket_statistics_summary"),

@@ -15,10 +15,12 @@ from cluster.core.master.events import (
     PeerLost,
     StatusUpdateReceived,
 )
-from cluster.model.calls import Accept, Acknowledge, Launch, Reconcile, Teardown
-from cluster.model.ids import AgentId, FrameworkId, OfferId, TaskId
+from cluster.model.calls import Accept, Acknowledge, Launch, LaunchGroup, Reconcile, Teardown
+from cluster.model.ids import AgentId, ExecutorId, FrameworkId, OfferId, TaskId
+from cluster.model.operator_calls import MarkAgentAsGone
 from cluster.model.resources import Resources
 from cluster.model.task_states import TaskState, UpdateReason, UpdateSource
+from cluster.model.tasks import ExecutorSpec
 from cluster.wire import master as wire
 from tests.unit.master.core_harness import (
     AGENT,
@@ -229,6 +231,19 @@ def task_invalid(harness):
     harness.call(Accept((offer.offer_id,), (Launch((task_spec("u", text="cpus:9"),)),), 0.0))
 
 
+def removed_by_operator(harness):
+    assert harness.operate(MarkAgentAsGone(A)).status == 200
+
+
+def group_invalid(harness):
+    harness.update(state="FINISHED")
+    harness.call(Acknowledge(A, TASK, b"u"))
+    (offer,) = harness.allocate()
+    executor = ExecutorSpec(ExecutorId("e"), None, Resources.parse("cpus:0.1;mem:32"), None, "e")
+    group = LaunchGroup((task_spec("u", text="cpus:9", executor=executor),), executor)
+    harness.call(Accept((offer.offer_id,), (group,), 0.0))
+
+
 # Reason, what leads to it, the state for a PARTITION_AWARE framework and for any other.
 REASONS = [
     (UpdateReason.INVALID_OFFERS, invalid_offers, "DROPPED", "LOST"),
@@ -236,7 +251,9 @@ REASONS = [
     (UpdateReason.AGENT_DISCONNECTED, agent_disconnected, "LOST", "LOST"),
     (UpdateReason.AGENT_REMOVED, agent_removed, "UNREACHABLE", "LOST"),
     (UpdateReason.AGENT_REREGISTERED, agent_reregistered, "RUNNING", "RUNNING"),
+    (UpdateReason.AGENT_REMOVED_BY_OPERATOR, removed_by_operator, "GONE_BY_OPERATOR", "LOST"),
     (UpdateReason.TASK_INVALID, task_invalid, "ERROR", "ERROR"),
+    (UpdateReason.TASK_GROUP_INVALID, group_invalid, "ERROR", "ERROR"),
 ]
 
 
@@ -256,6 +273,20 @@ def test_reason(reason, cause, to_aware, to_other, aware):
     assert status.source == UpdateSource.MASTER
     assert status.reason == reason
     assert not status.uuid
+
+
+def test_every_reason_of_the_master_is_among_them():
+    """Those of authorization come with authorization; FRAMEWORK_REMOVED is told to nobody."""
+    assert {reason for reason, *_ in REASONS} == {
+        UpdateReason.INVALID_OFFERS,
+        UpdateReason.RECONCILIATION,
+        UpdateReason.AGENT_DISCONNECTED,
+        UpdateReason.AGENT_REMOVED,
+        UpdateReason.AGENT_REMOVED_BY_OPERATOR,
+        UpdateReason.AGENT_REREGISTERED,
+        UpdateReason.TASK_INVALID,
+        UpdateReason.TASK_GROUP_INVALID,
+    }
 
 
 def framework_removed(harness):

@@ -2,12 +2,15 @@
 
 import pytest
 
-from cluster.validation.agent import registration_error, reregistration_error, version_error
+from cluster.model.task_states import TaskState
+from cluster.validation.agent import read_registration, read_reregistration, version_error
 from cluster.wire.pb import mesos_pb2 as mesos
 from cluster.wire.pb import messages_pb2 as internal
 from cluster.wire.resources import resources_to_pb
 from tests.sim.master_world import framework_info, resources
 from tests.unit.master.operation_values import reserved
+
+IP = "10.0.0.7"
 
 
 def registration(**fields):
@@ -50,10 +53,17 @@ BAD_RESOURCE = mesos.Resource(name="cpus", type=mesos.Value.SCALAR)
 
 
 def test_right_messages():
-    assert registration_error(registration()) is None
+    spec = read_registration(registration(), IP)
+    assert (spec.hostname, spec.ip, str(spec.total)) == ("h", IP, "cpus:1")
     full = report(frameworks=[framework()], tasks=[task()], executor_infos=[executor()])
     full.tasks[0].executor_id.value = "e"
-    assert reregistration_error(full) is None
+    read = read_reregistration(full, IP)
+    assert read.agent_id == "a"
+    assert [spec.framework_id for spec in read.frameworks] == ["f"]
+    assert [(t.task_id, t.executor_id, t.state) for t in read.tasks] == [
+        ("t", "e", TaskState.RUNNING)
+    ]
+    assert [(e.executor_id, str(e.resources)) for e in read.executors] == [("e", "cpus:1")]
 
 
 @pytest.mark.parametrize(
@@ -84,7 +94,7 @@ def test_right_messages():
 def test_wrong_registration(change, words):
     message = registration()
     change(message)
-    assert words in registration_error(message)
+    assert words in read_registration(message, IP)
 
 
 @pytest.mark.parametrize(
@@ -124,13 +134,13 @@ def test_wrong_registration(change, words):
     ],
 )
 def test_wrong_report(fields, words):
-    assert words in reregistration_error(report(**fields))
+    assert words in read_reregistration(report(**fields), IP)
 
 
 def test_wrong_executor_resources():
     message = report(frameworks=[framework()], executor_infos=[executor()])
     message.executor_infos[0].resources.append(BAD_RESOURCE)
-    assert "executor e.resources[1]" in reregistration_error(message)
+    assert "executor e.resources[1]" in read_reregistration(message, IP)
 
 
 @pytest.mark.parametrize("version", ["1.0.0", "1.12.0", "2.3.4-rc1", "1.11.0+build"])
