@@ -118,7 +118,7 @@ from cluster.master_options import (
     rate_limits,
     regex_limits,
 )
-from cluster.master_summary import state_summary
+from cluster.master_summary import StateSummary, state_counts, state_summary
 from cluster.model.calls import (
     Accept,
     Acknowledge,
@@ -236,6 +236,7 @@ class Master(Process):
         self.route("/health", self._serve_health, help="200 when the master is up")
         self.route("/version", self._serve_version, help="the version as JSON")
         self.route("/state", self._serve_state, help="frameworks, agents and task counts as JSON")
+        self.route("/counts", self._serve_counts, help="how many agents there are, as JSON")
         self.route("/explain", self._serve_explanation, help="why who is offered what, as JSON")
 
     def _install_scheduler_messages(self) -> None:
@@ -827,10 +828,17 @@ class Master(Process):
         return web.json_response({"version": VERSION})
 
     async def _serve_state(self, request: web.Request) -> web.Response:
+        return self._tell_state(state_summary)
+
+    async def _serve_counts(self, request: web.Request) -> web.Response:
+        """Cheap however large the cluster is; nothing like it exists in Mesos."""
+        return self._tell_state(state_counts)
+
+    def _tell_state(self, summary: StateSummary) -> web.Response:
         if not self._is_recovered:
             return web.Response(status=UNAVAILABLE)
         return web.json_response(
-            state_summary(
+            summary(
                 self._core,
                 pid=str(self.pid),
                 hostname=self._info.hostname,
