@@ -156,7 +156,7 @@ def _wait_until_serving(cluster: LocalCluster) -> None:
     deadline_s = time.monotonic() + SERVING_TIMEOUT_S
     while time.monotonic() < deadline_s:
         try:
-            with urllib.request.urlopen(f"{cluster.master_process.url}/state", timeout=5):
+            with urllib.request.urlopen(f"{cluster.master_process.url}/counts", timeout=5):
                 return
         except (URLError, OSError):
             time.sleep(POLL_S)

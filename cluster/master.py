@@ -118,7 +118,7 @@ from cluster.master_options import (
     rate_limits,
     regex_limits,
 )
-from cluster.master_summary import state_summary
+from cluster.master_summary import StateSummary, state_counts, state_summary
 from cluster.model.calls import (
     Accept,
     Acknowledge,
@@ -141,7 +141,7 @@ from cluster.validation.agent import read_registration, read_reregistration
 from cluster.web.explanation import explain_json
 from cluster.wire import master as wire
 from cluster.wire import master_intake as intake
-from cluster.wire import operations
+from cluster.wire import operations, relayed
 from cluster.wire.pb import authentication_pb2 as authentication
 from cluster.wire.pb import mesos_pb2 as mesos
 from cluster.wire.pb import messages_pb2 as internal
@@ -236,6 +236,7 @@ class Master(Process):
         self.route("/health", self._serve_health, help="200 when the master is up")
         self.route("/version", self._serve_version, help="the version as JSON")
         self.route("/state", self._serve_state, help="frameworks, agents and task counts as JSON")
+        self.route("/counts", self._serve_counts, help="how many agents there are, as JSON")
         self.route("/explain", self._serve_explanation, help="why who is offered what, as JSON")
 
     def _install_scheduler_messages(self) -> None:
@@ -657,7 +658,7 @@ class Master(Process):
             case Forward(peer, payload):
                 self.send(_pid(peer), payload)  # type: ignore[arg-type] # a message of a peer
             case SendAcknowledgement(peer, agent_id, framework_id, task_id, uid):
-                self._send(peer, wire.acknowledgement(agent_id, framework_id, task_id, uid))
+                self._send(peer, relayed.acknowledgement(agent_id, framework_id, task_id, uid))
             case SendRunTask():
                 self._send(effect.peer, _run_task(effect))
             case SendRunTaskGroup():
@@ -710,7 +711,7 @@ class Master(Process):
             case SendUpdateFramework(peer, framework_id, framework, framework_peer):
                 self._send(peer, wire.update_framework(framework_id, framework, framework_peer))
             case SendToExecutor(peer, agent_id, framework_id, executor_id, data):
-                self._send(peer, wire.to_executor(agent_id, framework_id, executor_id, data))
+                self._send(peer, relayed.to_executor(agent_id, framework_id, executor_id, data))
             case AnswerOperator():
                 self._operator_requests.pop(effect.request).set_result(effect)
             case Link(peer):
@@ -827,10 +828,17 @@ class Master(Process):
         return web.json_response({"version": VERSION})
 
     async def _serve_state(self, request: web.Request) -> web.Response:
+        return self._tell_state(state_summary)
+
+    async def _serve_counts(self, request: web.Request) -> web.Response:
+        """Cheap however large the cluster is; nothing like it exists in Mesos."""
+        return self._tell_state(state_counts)
+
+    def _tell_state(self, summary: StateSummary) -> web.Response:
         if not self._is_recovered:
             return web.Response(status=UNAVAILABLE)
         return web.json_response(
-            state_summary(
+            summary(
                 self._core,
                 pid=str(self.pid),
                 hostname=self._info.hostname,

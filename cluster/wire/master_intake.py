@@ -17,9 +17,9 @@ from cluster.model.agents import (
     ProviderReport,
 )
 from cluster.model.constraints import AgentFacts
+from cluster.model.conversions import with_checkpointed
 from cluster.model.domains import FaultDomain
 from cluster.model.ids import AgentId, ExecutorId, FrameworkId, TaskId
-from cluster.model.operations import with_checkpointed
 from cluster.model.resources import EMPTY, Resources
 from cluster.model.roles import ANY_ROLE
 from cluster.model.task_states import TaskState

@@ -74,8 +74,8 @@ from cluster.model.calls import (
     UpdateFramework,
     UpdateRefused,
 )
+from cluster.model.conversions import single
 from cluster.model.ids import MasterId
-from cluster.model.operations import single
 from cluster.model.resources import EMPTY
 
 

@@ -19,6 +19,7 @@ from enum import Enum, auto
 from cluster.core.master.lifecycles import advance
 from cluster.core.master.story import Story
 from cluster.errors import InvariantBroken
+from cluster.model.conversions import taken
 from cluster.model.ids import AgentId, FrameworkId
 from cluster.model.operations import (
     Change,
@@ -28,7 +29,6 @@ from cluster.model.operations import (
     OperationUuid,
     change_name,
     is_speculative,
-    taken,
 )
 from cluster.model.resources import EMPTY
 
