@@ -8,10 +8,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from functools import lru_cache
+from typing import Any, Final, NamedTuple, Protocol
 
 from actorproc.errors import PeerProtocolError
 from actorproc.text_rule import TextRule
+
+CODECS_CACHED_MAX: Final = 1024
+"""How many types of messages keep their codec; each knows what the text in its type looks like."""
 
 
 class ProtobufMessage(Protocol):
@@ -52,6 +56,7 @@ def _decode_msgpack(body: bytes) -> object:
     return value
 
 
+@lru_cache(maxsize=CODECS_CACHED_MAX)
 def protobuf_codec(message_type: type[Any]) -> Codec:
     """Codec for one generated message class; the name is its full protobuf name.
 
@@ -61,6 +66,8 @@ def protobuf_codec(message_type: type[Any]) -> Codec:
 
     Decoding raises the library's ``DecodeError`` for garbled bytes and ``PeerProtocolError`` naming
     the field otherwise.
+
+    A codec is made once per class: thousands of processes may install the same message.
     """
     require_text = TextRule(message_type.DESCRIPTOR).require
 

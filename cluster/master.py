@@ -948,6 +948,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             config, hostname=published_hostname(config), storage=registry_storage(config)
         ),
         argv,
+        has_many_peers=True,
     )
 
 
