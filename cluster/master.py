@@ -615,7 +615,7 @@ class Master(Process):
         request = self._operator_requests_made
         future: asyncio.Future[AnswerOperator] = asyncio.get_running_loop().create_future()
         self._operator_requests[request] = future
-        self._feed(OperatorCallReceived(request, call, principal))
+        self._or_end(self._feed, OperatorCallReceived(request, call, principal))
         return await future
 
     # Feeding the core ----------------------------------------------------------------------------
@@ -716,7 +716,7 @@ class Master(Process):
             case SendToExecutor(peer, agent_id, framework_id, executor_id, data):
                 self._send(peer, wire.to_executor(agent_id, framework_id, executor_id, data))
             case AnswerOperator():
-                self._operator_requests.pop(effect.request).set_result(effect)
+                self._answer_operator(effect)
             case Link(peer):
                 self.link(_pid(peer))
             case StartObserver(agent_id, peer):
@@ -747,6 +747,11 @@ class Master(Process):
 
     def _send(self, peer: PeerId, message: wire.MasterMessage) -> None:
         self.send(_pid(peer), message)
+
+    def _answer_operator(self, answer: AnswerOperator) -> None:
+        future = self._operator_requests.pop(answer.request)
+        if not future.done():  # else the operator has hung up meanwhile
+            future.set_result(answer)
 
     def _send_agent_reregistered(self, effect: SendAgentReregistered) -> None:
         logger.info("agent %s re-registered from %s", effect.agent_id, effect.peer)
