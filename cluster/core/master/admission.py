@@ -177,6 +177,11 @@ class Admission:
             case _:
                 pass  # the other operations change no agent's place
 
+    def refused(self, operation: RegistryOperation) -> None:
+        """An agent to be marked gone was pruned from the registry before: it may come anew."""
+        if isinstance(operation, MarkAgentGone):
+            self._leaving.pop(operation.agent_id, None)
+
     def _admitted(self, agent_id: AgentId) -> None:
         state = self._state
         record = state.agents.get(agent_id)
