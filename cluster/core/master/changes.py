@@ -445,7 +445,8 @@ class Changes:
     def _adopt(self, agent: AgentRecord, report: OperationReport) -> None:
         """An operation of an earlier master, or from before the agent was lost."""
         state = self._state
-        if state.operations.is_full(report.framework_id):
+        has_room = state.operations.has_room_on(agent.agent_id)
+        if state.operations.is_full(report.framework_id) or not has_room:
             return state.warn(
                 "operations", f"agent {agent.agent_id} reports too many operations: not all kept"
             )
