@@ -88,7 +88,7 @@ def encode_protobuf(message: ProtobufMessage) -> bytes:
     return message.SerializeToString(deterministic=True)
 
 
-def name_and_codec(message: str | type[Any], codec: Codec | None) -> tuple[str, Codec]:
+def name_and_codec(message: str | type[ProtobufMessage], codec: Codec | None) -> tuple[str, Codec]:
     """The name and codec of messages given by name, or by their protobuf class."""
     if isinstance(message, str):
         return message, codec or RAW
