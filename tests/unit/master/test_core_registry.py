@@ -165,12 +165,25 @@ def test_too_many_missing_agents_end_the_master(limit, ends):
     harness.feed(AgentRecoveryTimedOut())
     assert bool(harness.of(EndMaster)) is ends
     assert bool(harness.pending_writes) is not ends
+    assert harness.state.tally.counts["recovery_slave_removals"] == (0 if ends else 1)
     if ends:
         (end,) = harness.of(EndMaster)
         assert end.text == (
             "1 of 2 agents did not come back, which is more than "
             "--recovery_agent_removal_limit allows (49%)"
         )
+
+
+def test_an_agent_that_another_replaces_is_counted_as_such():
+    harness = Harness()
+    harness.register()
+    harness.write()
+    harness.feed(PeerLost(AGENT))
+    harness.register()
+    harness.write_all()
+    counts = harness.state.tally.counts
+    assert counts["slave_removals"] == counts["slave_removals/reason_registered"] == 1
+    assert counts["slave_removals/reason_unregistered"] == 0
 
 
 def test_new_agents_never_get_the_id_of_a_known_one():
