@@ -33,7 +33,7 @@ from cluster.testing.local_cluster import LocalCluster
 
 MIB = 2**20
 CONNECTIONS_PER_AGENT = 2  # of the master: one from the agent and one to it
-DESCRIPTORS_SPARE = 100
+DESCRIPTORS_SPARE = 40  # it listens, logs, keeps a database, and speaks to frameworks
 SERVING_TIMEOUT_S = 60.0  # after it listens: for reading its registry
 POLL_S = 0.05
 AGENTS_FULL = 10_000
