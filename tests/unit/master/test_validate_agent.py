@@ -162,5 +162,5 @@ def test_a_resource_provider_is_listed_once():
         provider.info.id.value = "p"
         provider.total_resources.extend(resources("disk:5"))
         provider.total_resources[0].provider_id.value = "p"
-    with pytest.raises(InvalidInput, match="'?p'? is listed twice"):
+    with pytest.raises(InvalidInput, match="p is listed twice"):
         agent_update(message)
