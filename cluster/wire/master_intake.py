@@ -263,7 +263,12 @@ def agent_update(message: internal.UpdateSlaveMessage) -> AgentNews:
     """
     providers = message.resource_providers.providers
     operations = [*message.operations.operations]
+    seen: set[str] = set()
     for provider in providers:
+        provider_id = provider.info.id.value
+        if provider_id in seen:  # else all that it has would be counted twice
+            raise InvalidInput("resource_providers", f"{provider_id} is listed twice")
+        seen.add(provider_id)
         operations += provider.operations.operations
     has_version = message.HasField("resource_version_uuid")
     return AgentNews(
