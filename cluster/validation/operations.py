@@ -206,8 +206,6 @@ def _reserved_entry_error(entry: Resource) -> str | None:
         return f"reserve.resources: {entry.name} is not dynamically reserved"
     if is_persistent_volume(entry.identity):
         return f"reserve.resources: {entry.name} is a persistent volume, which is reserved already"
-    if entry.identity.is_revocable:
-        return f"reserve.resources: {entry.name} is revocable and cannot be reserved"
     return None
 
 

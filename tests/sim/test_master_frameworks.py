@@ -151,16 +151,32 @@ async def test_user_and_checkpoint_keep_their_first_value_and_principal_may_not_
 
 @pytest.mark.parametrize(
     ("fields", "rule"),
-    [({"checkpoint": True}, "checkpoint"), ({"principal": "p"}, "principal")],
+    [
+        ({"checkpoint": True}, "checkpoint: must stay false"),
+        ({"principal": "p"}, "principal: must stay None, not become 'p'"),
+        ({"user": "other"}, "user: must stay 'somebody', not become 'other'"),
+        ({"id": {"value": "other"}}, "framework_info.id: must be m-0000, not other"),
+    ],
 )
 async def test_update_framework_may_not_change_what_agents_rely_on(fields, rule):
     async with master_world() as world:
         scheduler_ = await world.scheduler()
-        info = framework_info(id={"value": scheduler_.framework_id}, **fields)
+        info = framework_info(id={"value": scheduler_.framework_id})
+        info.MergeFrom(mesos.FrameworkInfo(**{"user": info.user, "name": info.name, **fields}))
         update = scheduler.Call.UpdateFramework(framework_info=info)
         scheduler_.call("UPDATE_FRAMEWORK", update_framework=update)
         await world.settle()
         assert scheduler_.errors[-1].startswith(rule)
+
+
+async def test_one_scheduler_is_one_framework():
+    async with master_world() as world:
+        scheduler_ = await world.scheduler()
+        scheduler_.framework_id = "another"
+        scheduler_.subscribe()
+        await world.settle()
+        assert scheduler_.errors == ["this scheduler is already subscribed as framework m-0000"]
+        assert [record.framework_id for record in world.state.frameworks] == ["m-0000"]
 
 
 def rack_matches(pattern, role="*"):

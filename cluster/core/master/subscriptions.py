@@ -187,7 +187,7 @@ class Subscriptions:
 
     def update(self, record: FrameworkRecord, call: UpdateFramework) -> None:
         """Replace the description; offers in roles it leaves are rescinded, tasks stay."""
-        error = self._refusal(call.spec, record) or _update_error(record.spec, call.spec)
+        error = _update_error(record.spec, call.spec) or self._refusal(call.spec, record)
         if error is not None:
             return self.refuse_update(record, error)
         for offer in self._state.offers.of_framework(record.framework_id):

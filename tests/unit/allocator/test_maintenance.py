@@ -16,6 +16,7 @@ from cluster.core.allocator import (
     InverseOfferAnswered,
     InverseOfferWithdrawn,
     OffersRevived,
+    OffersSuppressed,
     RecoveryBegun,
     RecoveryEnded,
     ResourcesRequested,
@@ -110,6 +111,29 @@ def test_after_an_answer_the_question_comes_again_when_its_filter_ends(refuse_s,
     h.tick(lasts_s - 0.001)
     assert asked(h) == []
     h.tick(0.001)
+    assert asked(h) == [("f1", "s1")]
+
+
+def test_news_of_others_do_not_repeat_a_question_that_was_answered():
+    h = Harness()
+    h.framework("f1", "a")
+    used = ((F1, "a", Resources.parse("cpus:2")),)
+    h.tell(AgentAdded(S1, Resources.parse(FULL), used, unavailability=SOON))
+    h.tell(OffersSuppressed(F1))
+    assert asked(h) == [("f1", "s1")]
+    h.tell(InverseOfferAnswered(F1, S1, InverseOfferStatus.ACCEPT, 10.0))
+    h.framework("f2", "b")
+    assert takers(h.run()) == {"s1": "f2"}
+    assert asked(h) == [("f2", "s1")]
+    h.tick(10.0)
+    assert asked(h) == [("f1", "s1")]
+
+
+def test_while_agents_are_awaited_nobody_is_asked():
+    h = holding()
+    h.tell(RecoveryBegun(expected_agents=5), UnavailabilityChanged(S1, SOON))
+    assert asked(h) == []
+    h.tell(RecoveryEnded())
     assert asked(h) == [("f1", "s1")]
 
 

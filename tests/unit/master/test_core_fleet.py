@@ -145,6 +145,11 @@ REFUSED = [
         400,
         "schedule.windows[0].unavailability.start: must fit",
     ),
+    (
+        UpdateMaintenanceSchedule((MaintenanceWindow((MACHINE,), Unavailability(1.0, 1e300)),)),
+        400,
+        "schedule.windows[0].unavailability.duration: must fit",
+    ),
     (UpdateQuotas({"*": Quota()}), 400, "quota_configs: role '*' cannot have a quota"),
     (UpdateQuotas({"a//b": Quota()}), 400, "two slashes"),
     (

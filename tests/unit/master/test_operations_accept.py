@@ -330,3 +330,26 @@ def test_disks_of_providers_stay_taken_until_the_provider_answers(change_):
     assert not [e for e in cluster.ledger.events if isinstance(e, ResourcesConverted)]
     assert cluster.recovered() == [(Resources.parse("cpus:4;mem:64"), 2.0)]
     assert cluster.ledger.booked("m-0000", "a", "m-S0") == change_.source
+
+
+@pytest.mark.parametrize(
+    ("operation", "lacks", "words"),
+    [
+        (change(Reserve(reserved("cpus:1")), role="b"), (), "the offers' role 'a', not to 'b'"),
+        (
+            change(CreateDisk(provided(id="d", profile="fast"), DiskSourceType.MOUNT)),
+            (AgentCapability.RESOURCE_PROVIDER,),
+            "agent m-S0 lacks RESOURCE_PROVIDER",
+        ),
+    ],
+)
+def test_what_the_order_itself_must_fulfil(operation, lacks, words):
+    source = provided(id="d", profile="fast")
+    total = Resources.parse("cpus:4;mem:64") + source
+    capabilities = frozenset(AgentCapability).difference(lacks)
+    cluster = Cluster(feedback=False, agent={"total": total, "capabilities": capabilities})
+    effects = cluster.accept(operation)
+    [warning] = of(effects, Warn)
+    assert words in warning.text
+    assert not of(effects, SendApplyOperation)
+    assert cluster.recovered() == [(total, 5.0)]

@@ -37,9 +37,9 @@ from cluster.wire.pb import registry_pb2
 from tests.fixtures_dir import fixtures
 
 A, B, C = AgentId("a"), AgentId("b"), AgentId("c")
-M, N = MachineId("m", "10.0.0.1"), MachineId("n", "")
+M, N, O = MachineId("m", "10.0.0.1"), MachineId("n", ""), MachineId("o", "")
 CONFIG = DrainConfig(5_000_000_000, mark_gone=True)
-SOON = Unavailability(100.0, 60.0)
+SOON, LATER = Unavailability(100.0, 60.0), Unavailability(500.0)
 
 
 def info(agent_id, hostname="host"):
@@ -216,6 +216,19 @@ def test_maintenance_of_machines():
     assert registry.apply(StopMaintenance((M,))).is_mutated
     assert not registry.machines
     assert not registry.windows
+
+
+def test_ending_maintenance_of_one_machine_leaves_the_others_in_the_schedule():
+    registry = Registry()
+    windows = (MaintenanceWindow((M, N), SOON), MaintenanceWindow((O,), LATER))
+    registry.apply(UpdateSchedule(windows))
+    registry.apply(StartMaintenance((M, O)))
+    assert registry.apply(StopMaintenance((M, O))).is_mutated
+    assert registry.windows == (MaintenanceWindow((N,), SOON),)
+    assert list(registry.machines) == [N]
+    again = Registry.of(registry.value())
+    assert again.windows == registry.windows
+    assert again.machines == registry.machines
 
 
 def test_what_we_do_not_know_is_kept():

@@ -51,6 +51,7 @@ CPUS = Resources.parse("cpus:1")
 STATIC = Resources.parse("cpus(a):1")
 REVOCABLE = marked(reserved("cpus:1"), is_revocable=True)
 REFINED = marked(CPUS, reservations=(Reservation("r"), Reservation("r/a", ReservationType.DYNAMIC)))
+STATIC_REVOCABLE = marked(volume(), reservations=(Reservation("a"),), is_revocable=True)
 NESTED = Asker(allocation_role="r/a", roles=("r/a",))
 
 # What is wrong, who asks where, words of the answer.
@@ -109,6 +110,14 @@ WRONG = [
     (Reserve(reserved("cpus:1"), STATIC), OPERATOR, PLACE, "source: cpus is not dynamically"),
     (Reserve(reserved("disk:1"), volume(1)), OPERATOR, PLACE, "source: disk is a persistent"),
     (
+        Reserve(
+            reserved("disk:1"), reserved("disk:1") + marked(reserved("mem:1"), provider_id="p")
+        ),
+        OPERATOR,
+        PLACE,
+        "reserve.source: must be of one resource provider",
+    ),
+    (
         Reserve(reserved("cpus:1"), reserved("cpus:2", "b")),
         OPERATOR,
         PLACE,
@@ -122,6 +131,7 @@ WRONG = [
     (Create(reserved("disk:100")), ASKER, PLACE, "disk is no persistent volume"),
     (Create(volume(name="a/b")), ASKER, PLACE, "disk.persistence.id: must not contain slashes"),
     (Create(volume(role=None)), ASKER, PLACE, "'v' must be reserved"),
+    (Create(STATIC_REVOCABLE), ASKER, PLACE, "'v' must not be revocable"),
     (Create(volume(volume=None)), ASKER, PLACE, "'v' must have disk.volume"),
     (Create(volume(volume=Volume("d", host_path="/h"))), ASKER, PLACE, "disk.volume.host_path"),
     (Create(volume(volume=Volume("d", rest=b"x"))), ASKER, PLACE, "nothing but container_path"),
