@@ -92,7 +92,7 @@ def name_and_codec(message: str | type[ProtobufMessage], codec: Codec | None) ->
     """The name and codec of messages given by name, or by their protobuf class."""
     if isinstance(message, str):
         return message, codec or RAW
-    codec = protobuf_codec(message)  # type: ignore[arg-type] # classes are hashable
+    codec = protobuf_codec(message)
     return codec.name, codec
 
 

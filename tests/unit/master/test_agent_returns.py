@@ -1,4 +1,4 @@
-"""An agent that was never given up comes back with another report than expected (master.md §3.2)."""
+"""An agent that was never given up comes back with another report (master.md §3.2)."""
 
 import pytest
 

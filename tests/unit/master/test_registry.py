@@ -37,7 +37,7 @@ from cluster.wire.pb import registry_pb2
 from tests.fixtures_dir import fixtures
 
 A, B, C = AgentId("a"), AgentId("b"), AgentId("c")
-M, N, O = MachineId("m", "10.0.0.1"), MachineId("n", ""), MachineId("o", "")
+M, N, P = MachineId("m", "10.0.0.1"), MachineId("n", ""), MachineId("o", "")
 CONFIG = DrainConfig(5_000_000_000, mark_gone=True)
 SOON, LATER = Unavailability(100.0, 60.0), Unavailability(500.0)
 
@@ -220,10 +220,10 @@ def test_maintenance_of_machines():
 
 def test_ending_maintenance_of_one_machine_leaves_the_others_in_the_schedule():
     registry = Registry()
-    windows = (MaintenanceWindow((M, N), SOON), MaintenanceWindow((O,), LATER))
+    windows = (MaintenanceWindow((M, N), SOON), MaintenanceWindow((P,), LATER))
     registry.apply(UpdateSchedule(windows))
-    registry.apply(StartMaintenance((M, O)))
-    assert registry.apply(StopMaintenance((M, O))).is_mutated
+    registry.apply(StartMaintenance((M, P)))
+    assert registry.apply(StopMaintenance((M, P))).is_mutated
     assert registry.windows == (MaintenanceWindow((N,), SOON),)
     assert list(registry.machines) == [N]
     again = Registry.of(registry.value())
