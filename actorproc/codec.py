@@ -56,7 +56,6 @@ def _decode_msgpack(body: bytes) -> object:
     return value
 
 
-@lru_cache(maxsize=CODECS_CACHED_MAX)
 def protobuf_codec(message_type: type[Any]) -> Codec:
     """Codec for one generated message class; the name is its full protobuf name.
 
@@ -69,6 +68,12 @@ def protobuf_codec(message_type: type[Any]) -> Codec:
 
     A codec is made once per class: thousands of processes may install the same message.
     """
+    key: Any = message_type  # classes are hashable, but not known to be
+    return _codec_of(key)
+
+
+@lru_cache(maxsize=CODECS_CACHED_MAX)
+def _codec_of(message_type: Any) -> Codec:
     require_text = TextRule(message_type.DESCRIPTOR).require
 
     def decode(body: bytes) -> object:
