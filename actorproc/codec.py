@@ -8,10 +8,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from functools import lru_cache
+from typing import Any, Final, NamedTuple, Protocol
 
 from actorproc.errors import PeerProtocolError
 from actorproc.text_rule import TextRule
+
+CODECS_CACHED_MAX: Final = 1024
+"""How many types of messages keep their codec; each knows what the text in its type looks like."""
 
 
 class ProtobufMessage(Protocol):
@@ -61,7 +65,15 @@ def protobuf_codec(message_type: type[Any]) -> Codec:
 
     Decoding raises the library's ``DecodeError`` for garbled bytes and ``PeerProtocolError`` naming
     the field otherwise.
+
+    A codec is made once per class: thousands of processes may install the same message.
     """
+    key: Any = message_type  # classes are hashable, but not known to be
+    return _codec_of(key)
+
+
+@lru_cache(maxsize=CODECS_CACHED_MAX)
+def _codec_of(message_type: Any) -> Codec:
     require_text = TextRule(message_type.DESCRIPTOR).require
 
     def decode(body: bytes) -> object:
@@ -81,7 +93,7 @@ def encode_protobuf(message: ProtobufMessage) -> bytes:
     return message.SerializeToString(deterministic=True)
 
 
-def name_and_codec(message: str | type[Any], codec: Codec | None) -> tuple[str, Codec]:
+def name_and_codec(message: str | type[ProtobufMessage], codec: Codec | None) -> tuple[str, Codec]:
     """The name and codec of messages given by name, or by their protobuf class."""
     if isinstance(message, str):
         return message, codec or RAW

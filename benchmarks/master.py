@@ -33,7 +33,7 @@ from cluster.testing.local_cluster import LocalCluster
 
 MIB = 2**20
 CONNECTIONS_PER_AGENT = 2  # of the master: one from the agent and one to it
-DESCRIPTORS_SPARE = 100
+DESCRIPTORS_SPARE = 40  # it listens, logs, keeps a database, and speaks to frameworks
 SERVING_TIMEOUT_S = 60.0  # after it listens: for reading its registry
 POLL_S = 0.05
 AGENTS_FULL = 10_000
@@ -156,7 +156,7 @@ def _wait_until_serving(cluster: LocalCluster) -> None:
     deadline_s = time.monotonic() + SERVING_TIMEOUT_S
     while time.monotonic() < deadline_s:
         try:
-            with urllib.request.urlopen(f"{cluster.master_process.url}/state", timeout=5):
+            with urllib.request.urlopen(f"{cluster.master_process.url}/counts", timeout=5):
                 return
         except (URLError, OSError):
             time.sleep(POLL_S)

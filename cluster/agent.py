@@ -45,13 +45,14 @@ from cluster.daemon import run_daemon
 from cluster.election.detector import MasterDetector, detector_for
 from cluster.errors import InvalidInput
 from cluster.model.attributes import Attributes
-from cluster.model.conversions import persistent_volumes
 from cluster.model.executors import ExecutorReported, MakeUpdate
 from cluster.model.ids import AgentId, ContainerId, ExecutorId, FrameworkId, TaskId
+from cluster.model.volumes import persistent_volumes
 from cluster.resource_detection import agent_resources, look_at_machine
 from cluster.sandbox_files import SandboxFiles
 from cluster.web.agent_state import agent_state_json, version_json
 from cluster.wire import agent as wire
+from cluster.wire import relayed
 from cluster.wire.agent_operations import (
     checkpointed_resources_from_pb,
     operation_from_pb,
@@ -533,14 +534,14 @@ class Agent(Process):
             case run.DeliverToExecutor():
                 self._send_to(
                     effect.address,
-                    wire.framework_to_executor_message(
+                    relayed.to_executor(
                         self._agent_id(), effect.framework_id, effect.executor_id, effect.data
                     ),
                 )
             case run.DeliverToFramework():
                 self._send_to(
                     effect.address or self._registration.master or "",
-                    wire.executor_to_framework_message(
+                    relayed.to_framework(
                         self._agent_id(), effect.framework_id, effect.executor_id, effect.data
                     ),
                 )
@@ -693,7 +694,7 @@ class Agent(Process):
             case streams.AcknowledgeExecutor(update=update):
                 self._send_to(
                     update.acknowledge_to,
-                    wire.acknowledgement(
+                    relayed.acknowledgement(
                         self._agent_id(), update.framework_id, update.task_id, update.uuid
                     ),
                 )

@@ -17,6 +17,7 @@ import asyncio
 import ipaddress
 import logging
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -57,6 +58,7 @@ def run_daemon(
     arguments: Sequence[str] | None = None,
     *,
     on_sigusr1: Callable[[Process], None] | None = None,
+    has_many_peers: bool = False,
 ) -> int:
     """Run one daemon until it is told to stop.
 
@@ -67,6 +69,8 @@ def run_daemon(
         arguments: the command line without the program; by default that of this program.
         on_sigusr1: run in the process's turn on SIGUSR1, and when the supervisor is gone: the
             process leaves in good order and then terminates itself.
+        has_many_peers: it may open as many files as the system allows it to. Not for a daemon that
+            starts programs of others: they would inherit that.
 
     Returns:
         The exit status: 0 after a signal, 1 when it could not start or failed, 2 for wrong flags.
@@ -80,7 +84,7 @@ def run_daemon(
             case VersionWanted():
                 return _say(f"{program} {VERSION}\n")
             case Parsed() as parsed:
-                return _start(name, parsed, build, on_sigusr1)
+                return _start(name, parsed, build, on_sigusr1, has_many_peers)
     except InvalidInput as error:
         return _complain(program, str(error), EXIT_BAD_FLAGS)
     except (ClusterError, ActorprocError, OSError) as error:
@@ -92,10 +96,13 @@ def _start(
     parsed: Parsed[C],
     build: Callable[[C], Process],
     on_sigusr1: Callable[[Process], None] | None,
+    has_many_peers: bool,
 ) -> int:
     config = parsed.config
     refuse_unavailable(config)
     configure_logging(config, name)
+    if has_many_peers:
+        _raise_descriptor_limit()
     _warn(config, parsed.warnings)
     _make_work_dir(config.work_dir)
     daemon = _Daemon(name, config, build(config), on_sigusr1)
@@ -230,6 +237,20 @@ def _make_work_dir(path: str) -> None:
         raise InvalidInput("--work_dir", f"cannot make {path}: {error.strerror}") from error
     if not os.access(path, os.W_OK | os.X_OK):
         raise InvalidInput("--work_dir", f"cannot write into {path}")
+
+
+def _raise_descriptor_limit() -> None:
+    """Allow as many open files as the hard limit does: every peer takes two, one each way."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == hard:
+        return
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    except (OSError, ValueError) as error:
+        # Some systems have a limit of their own below a hard limit of "unlimited".
+        logger.warning("the limit of open files stays at %d: %s", soft, error)
+    else:
+        logger.debug("limit of open files raised from %d to %d", soft, hard)
 
 
 def _warn(config: DaemonConfig, deprecated: Sequence[str]) -> None:

@@ -28,6 +28,7 @@ from cluster.core.executor_events import (
 from cluster.errors import InvalidInput
 from cluster.model.ids import AgentId, TaskId
 from cluster.wire import driver as wire
+from cluster.wire import relayed
 from cluster.wire.pb import mesos_pb2 as mesos
 from cluster.wire.pb import messages_pb2 as internal
 
@@ -191,8 +192,8 @@ class ExecutorProcess(Process):
                     internal.StatusUpdateMessage(update=update, pid=str(self.pid)),
                 )
             case core.SendMessage(agent, data):
-                text = wire.message_to_framework(
-                    environment.framework_id, environment.executor_id, environment.agent_id, data
+                text = relayed.to_framework(
+                    environment.agent_id, environment.framework_id, environment.executor_id, data
                 )
                 self.send(PID.parse(agent), text)
             case core.StartRecoveryTimer(generation, delay_s):

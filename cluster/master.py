@@ -118,7 +118,7 @@ from cluster.master_options import (
     rate_limits,
     regex_limits,
 )
-from cluster.master_summary import state_summary
+from cluster.master_summary import StateSummary, state_counts, state_summary
 from cluster.model.calls import (
     Accept,
     Acknowledge,
@@ -141,7 +141,7 @@ from cluster.validation.agent import read_registration, read_reregistration
 from cluster.web.explanation import explain_json
 from cluster.wire import master as wire
 from cluster.wire import master_intake as intake
-from cluster.wire import operations
+from cluster.wire import operations, relayed
 from cluster.wire.pb import authentication_pb2 as authentication
 from cluster.wire.pb import mesos_pb2 as mesos
 from cluster.wire.pb import messages_pb2 as internal
@@ -204,7 +204,8 @@ class Master(Process):
         )
         self._complaints = Complaints()
         self._counts = MessageCounts()
-        self._named_timers: dict[TimerKey, Timer] = {}
+        self._named_timers: dict[TimerKey, tuple[int, Timer]] = {}
+        self._timers_started = 0
         self._observers: dict[AgentId, AgentObserver] = {}
         self._observers_made = 0
         self._operator_requests: dict[int, asyncio.Future[AnswerOperator]] = {}
@@ -236,6 +237,7 @@ class Master(Process):
         self.route("/health", self._serve_health, help="200 when the master is up")
         self.route("/version", self._serve_version, help="the version as JSON")
         self.route("/state", self._serve_state, help="frameworks, agents and task counts as JSON")
+        self.route("/counts", self._serve_counts, help="how many agents there are, as JSON")
         self.route("/explain", self._serve_explanation, help="why who is offered what, as JSON")
 
     def _install_scheduler_messages(self) -> None:
@@ -566,9 +568,12 @@ class Master(Process):
         self.delay(self._config.allocation_interval_s, self._on_interval)
         self._feed(AllocationIntervalElapsed())
 
-    def _on_timer(self, key: TimerKey, event: MasterEvent) -> None:
-        del self._named_timers[key]
-        self._feed(event)
+    def _on_timer(self, key: TimerKey, number: int, event: MasterEvent) -> None:
+        """Ignore a timer that was cancelled or replaced while its end waited in the mailbox."""
+        running, _ = self._named_timers.get(key, (None, None))
+        if running == number:
+            del self._named_timers[key]
+            self._feed(event)
 
     def _on_pings_missed(self, agent_id: AgentId, observer: PID) -> None:
         """Ignore an observer that was replaced meanwhile."""
@@ -611,7 +616,7 @@ class Master(Process):
         request = self._operator_requests_made
         future: asyncio.Future[AnswerOperator] = asyncio.get_running_loop().create_future()
         self._operator_requests[request] = future
-        self._feed(OperatorCallReceived(request, call, principal))
+        self._or_end(self._feed, OperatorCallReceived(request, call, principal))
         return await future
 
     # Feeding the core ----------------------------------------------------------------------------
@@ -657,7 +662,7 @@ class Master(Process):
             case Forward(peer, payload):
                 self.send(_pid(peer), payload)  # type: ignore[arg-type] # a message of a peer
             case SendAcknowledgement(peer, agent_id, framework_id, task_id, uid):
-                self._send(peer, wire.acknowledgement(agent_id, framework_id, task_id, uid))
+                self._send(peer, relayed.acknowledgement(agent_id, framework_id, task_id, uid))
             case SendRunTask():
                 self._send(effect.peer, _run_task(effect))
             case SendRunTaskGroup():
@@ -710,9 +715,9 @@ class Master(Process):
             case SendUpdateFramework(peer, framework_id, framework, framework_peer):
                 self._send(peer, wire.update_framework(framework_id, framework, framework_peer))
             case SendToExecutor(peer, agent_id, framework_id, executor_id, data):
-                self._send(peer, wire.to_executor(agent_id, framework_id, executor_id, data))
+                self._send(peer, relayed.to_executor(agent_id, framework_id, executor_id, data))
             case AnswerOperator():
-                self._operator_requests.pop(effect.request).set_result(effect)
+                self._answer_operator(effect)
             case Link(peer):
                 self.link(_pid(peer))
             case StartObserver(agent_id, peer):
@@ -722,8 +727,7 @@ class Master(Process):
             case StopObserver(agent_id):
                 self._stop_observer(agent_id)
             case StartTimer(key, delay_s, event):
-                self._cancel_timer(key)
-                self._named_timers[key] = self.delay(delay_s, self._on_timer, key, event)
+                self._start_timer(key, delay_s, event)
             case CancelTimer(key):
                 self._cancel_timer(key)
             case SendDrain(peer, drain_config):
@@ -745,6 +749,11 @@ class Master(Process):
     def _send(self, peer: PeerId, message: wire.MasterMessage) -> None:
         self.send(_pid(peer), message)
 
+    def _answer_operator(self, answer: AnswerOperator) -> None:
+        future = self._operator_requests.pop(answer.request)
+        if not future.done():  # else the operator has hung up meanwhile
+            future.set_result(answer)
+
     def _send_agent_reregistered(self, effect: SendAgentReregistered) -> None:
         logger.info("agent %s re-registered from %s", effect.agent_id, effect.peer)
         missing = [(m.framework_id, m.framework, m.reports) for m in effect.missing]
@@ -759,8 +768,15 @@ class Master(Process):
     def _total_ping_timeout_s(self) -> float:
         return self._config.agent_ping_timeout_s * self._config.max_agent_ping_timeouts
 
+    def _start_timer(self, key: TimerKey, delay_s: float, event: MasterEvent) -> None:
+        self._cancel_timer(key)
+        self._timers_started += 1
+        number = self._timers_started
+        timer = self.delay(delay_s, self._on_timer, key, number, event)
+        self._named_timers[key] = (number, timer)
+
     def _cancel_timer(self, key: TimerKey) -> None:
-        timer = self._named_timers.pop(key, None)
+        _, timer = self._named_timers.pop(key, (0, None))
         if timer is not None:
             timer.cancel()
 
@@ -827,10 +843,17 @@ class Master(Process):
         return web.json_response({"version": VERSION})
 
     async def _serve_state(self, request: web.Request) -> web.Response:
+        return self._tell_state(state_summary)
+
+    async def _serve_counts(self, request: web.Request) -> web.Response:
+        """Cheap however large the cluster is; nothing like it exists in Mesos."""
+        return self._tell_state(state_counts)
+
+    def _tell_state(self, summary: StateSummary) -> web.Response:
         if not self._is_recovered:
             return web.Response(status=UNAVAILABLE)
         return web.json_response(
-            state_summary(
+            summary(
                 self._core,
                 pid=str(self.pid),
                 hostname=self._info.hostname,
@@ -940,6 +963,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             config, hostname=published_hostname(config), storage=registry_storage(config)
         ),
         argv,
+        has_many_peers=True,
     )
 
 

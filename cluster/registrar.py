@@ -18,6 +18,7 @@ from google.protobuf.message import DecodeError
 
 from actorproc import Timer
 from cluster.core.master.registry import RecordMaster, Registry, RegistryOperation
+from cluster.errors import InvalidInput
 from cluster.state import Storage, StorageFailed, Variable
 from cluster.wire.pb import mesos_pb2 as mesos
 from cluster.wire.pb import registry_pb2
@@ -114,14 +115,15 @@ class Registrar:
         try:
             with self._timing("state_fetch"):
                 self._variable = await self._storage.fetch(VARIABLE)
-            value = registry_pb2.Registry.FromString(self._variable.value)
+            registry = Registry.of(registry_pb2.Registry.FromString(self._variable.value))
         except StorageFailed as error:
             return self._fail(f"the registry cannot be read: {error}")
         except DecodeError as error:
             return self._fail(f"the registry cannot be read: it is no registry: {error}")
+        except InvalidInput as error:
+            return self._fail(f"the registry cannot be read: {error}")
         finally:
             timer.cancel()
-        registry = Registry.of(value)
         if lacking := registry.lacking_capabilities:
             return self._fail(
                 "the registry needs a master with the capability "

@@ -54,6 +54,7 @@ from cluster.errors import ClusterError, InvalidInput
 from cluster.model.ids import AgentId, ExecutorId, FrameworkId, OfferId, TaskId
 from cluster.model.offer_wishes import OfferWish
 from cluster.wire import driver as wire
+from cluster.wire import relayed
 from cluster.wire.offer_wishes import with_wishes
 from cluster.wire.pb import mesos_pb2 as mesos
 from cluster.wire.pb import messages_pb2 as internal
@@ -270,8 +271,8 @@ class SchedulerProcess(Process):
 
     def _send_to_executor(self, effect: core.SendToExecutor) -> None:
         if (agent := _usable(effect.agent or "")) is not None:
-            message = wire.message_to_executor(
-                effect.framework_id, effect.executor_id, effect.agent_id, effect.data
+            message = relayed.to_executor(
+                effect.agent_id, effect.framework_id, effect.executor_id, effect.data
             )
             self.send(agent, message)
             return

@@ -35,8 +35,9 @@ NOT_FOUND: Final = 404
 
 HEAD_BYTES_MAX: Final = 80 * 1024  # request line and headers, as libprocess
 CHUNK_LINE_BYTES_MAX: Final = 4096  # a chunk size with its extensions
-REMEMBERED_HEADS_MAX: Final = 4096  # per transport; forgotten all at once when full
-REMEMBERED_HEAD_BYTES_MAX: Final = 2048  # longer heads are parsed every time
+# Per transport; forgotten all at once when full. Ten thousand peers send three kinds of messages.
+REMEMBERED_HEADS_MAX: Final = 32_768
+REMEMBERED_HEAD_BYTES_MAX: Final = 1024  # longer heads are parsed every time
 REMEMBERED_SIZES_MAX: Final = 4096
 
 # Headers that travel with a message: an extension, which libprocess ignores.

@@ -25,9 +25,9 @@ from pathlib import Path
 from cluster.containers.base import LaunchFailed
 from cluster.errors import InvalidInput
 from cluster.model.agent_operations import CheckpointedState
-from cluster.model.conversions import PersistentVolume, VolumeMount
 from cluster.model.ids import AgentId, ContainerId
 from cluster.model.resources import EMPTY, DiskSourceType, Resources
+from cluster.model.volumes import PersistentVolume, VolumeMount
 from cluster.wire.agent_operations import (
     old_state_to_bytes,
     resources_from_old_state,

@@ -6,10 +6,11 @@ apply: *facts* come in from the master, records go out to it.
 
 from dataclasses import dataclass
 
-from cluster.model.conversions import PersistentVolume
+from cluster.model.conversions import Conversion
 from cluster.model.ids import FrameworkId
-from cluster.model.operations import Conversion, OperationState
+from cluster.model.operations import OperationState
 from cluster.model.resources import Resources
+from cluster.model.volumes import PersistentVolume
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,19 +1,19 @@
-"""What changes of resources mean to the agent whose resources they are.
+"""What changes of resources turn into what.
 
-Decided here: which changes an agent can carry out by itself and what they turn into what, which
-resources outlive an agent because somebody made them so (*checkpointed*), and which of them are
-volumes with a directory. Not here: who may ask for what (the master's validation).
+For most changes both sides are known beforehand: a *conversion* takes some resources away and puts
+others in their place, in a bundle or in all that an agent has. Decided here too: which changes an
+agent can carry out by itself, and what it has when it comes back with what it remembers. Not here:
+who may ask for what (the master's validation).
 
 Source: master.md §6.2 (operations) and §9 (reservations, volumes); agent.md §13.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from cluster.errors import InvalidInput
 from cluster.model.operations import (
     Change,
-    Conversion,
     Create,
     CreateDisk,
     Destroy,
@@ -23,10 +23,9 @@ from cluster.model.operations import (
     Shrink,
     Unreserve,
     change_name,
-    conversion,
-    without_volume,
 )
 from cluster.model.resources import (
+    Disk,
     DiskSource,
     DiskSourceType,
     ReservationType,
@@ -35,23 +34,149 @@ from cluster.model.resources import (
     Resources,
 )
 from cluster.model.values import format_milli
+from cluster.model.volumes import can_be_unreserved, is_persistent_volume
 
 
 @dataclass(frozen=True, slots=True)
-class PersistentVolume:
-    """What makes a persistent volume of an agent the one it is, whatever its size."""
+class Conversion:
+    """``after`` takes the place of ``before``."""
 
-    role: str
-    volume_id: str
-    source: DiskSource | None
+    before: Resources
+    after: Resources
+
+    def of(self, whole: Resources) -> Resources:
+        """What becomes of a bundle that contains ``before``.
+
+        Raises:
+            ResourcesNotContained: it does not.
+        """
+        return whole - self.before + self.after
+
+    def of_total(self, total: Resources) -> Resources:
+        """What becomes of all that an agent has.
+
+        A shared volume is there once, however many copies of it are in use.
+
+        Raises:
+            ResourcesNotContained: the total does not contain ``before``.
+        """
+        rest = total - single(self.before)
+        fresh = (
+            entry
+            for entry in single(self.after)
+            if not (entry.identity.is_shared and rest.contains(Resources([entry])))
+        )
+        return rest + Resources(fresh)
 
 
-@dataclass(frozen=True, slots=True)
-class VolumeMount:
-    """Where a task or executor wants to see a persistent volume."""
+def conversion(change: Change) -> Conversion | None:
+    """What the change turns into what; None where only the resource provider knows."""
+    match change:
+        case Reserve(resources, source):
+            return Conversion(source or unreserved_once(resources), resources)
+        case Unreserve(resources):
+            return Conversion(resources, unreserved_once(resources))
+        case Create(volumes):
+            return Conversion(without_volume(volumes), volumes)
+        case Destroy(volumes):
+            return Conversion(volumes, without_volume(volumes))
+        case Grow(volume, addition):
+            grown = _resized(volume, addition.scalar_milli("disk"))
+            return Conversion(volume + addition, grown)
+        case Shrink(volume, subtract_milli):
+            kept = _resized(volume, -subtract_milli)
+            cut = _resized(without_volume(volume), subtract_milli, is_new=True)
+            return Conversion(volume, kept + cut)
+        case CreateDisk() | DestroyDisk():
+            return None
 
-    volume: PersistentVolume
-    container_path: str
+
+def taken(change: Change) -> Resources:
+    """What the change needs of an offer."""
+    match change:
+        case CreateDisk(source) | DestroyDisk(source):
+            return source
+        case _:
+            known = conversion(change)
+            assert known is not None
+            return known.before
+
+
+# Steps --------------------------------------------------------------------------------------------
+
+
+def unreserved_once(resources: Resources) -> Resources:
+    """The same resources without the last level of their reservations."""
+    return _mapped(
+        resources, lambda identity: replace(identity, reservations=identity.reservations[:-1])
+    )
+
+
+def without_volume(volumes: Resources) -> Resources:
+    """The disk that persistent volumes are made of; a shared one is there once."""
+    return _mapped(single(volumes), _stripped)
+
+
+def _stripped(identity: ResourceIdentity) -> ResourceIdentity:
+    source: DiskSource | None = None if identity.disk is None else identity.disk.source
+    disk = None if source is None else Disk(source=source)
+    return replace(identity, disk=disk, is_shared=False)
+
+
+def with_checkpointed(declared: Resources, checkpointed: Resources) -> Resources:
+    """All that an agent has: what its operator declared, as reserved and made into volumes since.
+
+    Raises:
+        InvalidInput: something is reserved or a volume that was never declared.
+    """
+    total = declared
+    for entry in single(checkpointed):
+        kept = Resources([entry])
+        raw = _mapped(kept, lambda identity: _declared(_stripped(identity)))
+        if kept == raw:
+            continue
+        if not total.contains(raw):
+            rule = f"[{kept}] cannot be made of what the agent declares, [{declared}]"
+            raise InvalidInput("checkpointed_resources", rule)
+        total = total - raw + kept
+    return total
+
+
+def _declared(identity: ResourceIdentity) -> ResourceIdentity:
+    """Without the reservations made at run time; static ones are declared."""
+    static = (r for r in identity.reservations if r.type is ReservationType.STATIC)
+    return replace(identity, reservations=tuple(static))
+
+
+def single(resources: Resources) -> Resources:
+    """The same resources with one copy of everything shared."""
+    if not any(entry.copies > 1 and entry.identity.is_shared for entry in resources):
+        return resources
+    return Resources(
+        replace(entry, copies=1) if entry.identity.is_shared else entry for entry in resources
+    )
+
+
+def _mapped(
+    resources: Resources, change: Callable[[ResourceIdentity], ResourceIdentity]
+) -> Resources:
+    # Copies apart: two equal volumes are made of twice the disk.
+    return Resources(
+        replace(entry, identity=change(replace(entry.identity, whole=None)), copies=1)
+        for entry in resources
+        for _ in range(entry.copies)
+    )
+
+
+def _resized(volume: Resources, by_milli: int, *, is_new: bool = False) -> Resources:
+    """A volume that is larger by so much, or another disk of its kind with just this size."""
+    return Resources(_resized_entry(entry, by_milli, is_new) for entry in volume)
+
+
+def _resized_entry(entry: Resource, by_milli: int, is_new: bool) -> Resource:
+    assert isinstance(entry.value, int)
+    value = by_milli if is_new else entry.value + by_milli
+    return replace(entry, identity=replace(entry.identity, whole=None), value=value)
 
 
 # What an agent can do by itself -------------------------------------------------------------------
@@ -88,7 +213,7 @@ def own_conversion(change: Change) -> Conversion:
 
 def _check_dynamic(resources: Resources, field: str) -> None:
     for index, entry in enumerate(resources):
-        if not entry.reservations or entry.reservations[-1].type is not ReservationType.DYNAMIC:
+        if not can_be_unreserved(entry.identity):
             raise InvalidInput(f"{field}[{index}]", "must be dynamically reserved")
 
 
@@ -137,64 +262,13 @@ def _only(resources: Resources, field: str) -> Resource:
     return entries[0]
 
 
-# What outlives an agent ---------------------------------------------------------------------------
-
-
-def is_persistent_volume(identity: ResourceIdentity) -> bool:
-    return identity.disk is not None and identity.disk.persistence is not None
-
-
-def is_checkpointed(identity: ResourceIdentity) -> bool:
-    """Whether an agent must remember this: a dynamic reservation or a persistent volume."""
-    is_dynamic = any(one.type is ReservationType.DYNAMIC for one in identity.reservations)
-    return is_dynamic or is_persistent_volume(identity)
-
-
-def checkpointed_part(resources: Resources) -> Resources:
-    """What must be remembered, without marks of allocation."""
-    return resources.unallocated().where(is_checkpointed)
-
-
-def holds_all(whole: Resources, part: Resources) -> bool:
-    """Whether each entry of `part` is in `whole`; copies of shared entries are not counted."""
-    shared = [entry.identity for entry in whole if entry.identity.is_shared]
-    wanted = part.where(lambda identity: not identity.is_shared)
-    if not whole.contains(wanted):
-        return False
-    return all(one.identity in shared for one in part if one.identity.is_shared)
-
-
-def persistent_volumes(resources: Iterable[Resource]) -> tuple[PersistentVolume, ...]:
-    """The persistent volumes among resources, each once, in order."""
-    volumes = (_volume_of(entry) for entry in resources if is_persistent_volume(entry.identity))
-    return tuple(dict.fromkeys(volumes))
-
-
-def volume_mounts(resources: Resources) -> tuple[VolumeMount, ...]:
-    """Where the persistent volumes among resources are to be seen, each once, in order."""
-    mounts: dict[VolumeMount, None] = {}
-    for entry in resources:
-        if entry.disk is None or entry.disk.persistence is None or entry.disk.volume is None:
-            continue
-        mounts[VolumeMount(_volume_of(entry), entry.disk.volume.container_path)] = None
-    return tuple(mounts)
-
-
-def _volume_of(entry: Resource) -> PersistentVolume:
-    disk = entry.disk
-    assert disk is not None
-    assert disk.persistence is not None
-    return PersistentVolume(entry.role, disk.persistence.id, disk.source)
-
-
 __all__ = [
-    "PersistentVolume",
-    "VolumeMount",
-    "checkpointed_part",
-    "holds_all",
-    "is_checkpointed",
-    "is_persistent_volume",
+    "Conversion",
+    "conversion",
     "own_conversion",
-    "persistent_volumes",
-    "volume_mounts",
+    "single",
+    "taken",
+    "unreserved_once",
+    "with_checkpointed",
+    "without_volume",
 ]

@@ -173,7 +173,7 @@ class ResourceIdentity(metaclass=_OneOfEach):
     """What two amounts must share to be added. There is one object for equal identities.
 
     ``reservations`` is the stack, most refined last; empty means unreserved. ``whole`` is the size
-    of an entry without parts and None for everything else. Marks are computed once.
+    of an entry without parts and None for everything else. What follows is computed once.
     """
 
     name: str
@@ -186,6 +186,10 @@ class ResourceIdentity(metaclass=_OneOfEach):
     allocation_role: str | None = None
     whole: Amount | None = None
     marks: int = field(init=False, repr=False, compare=False)
+    reserved_for: str | None = field(init=False, repr=False, compare=False)
+    """Role of the most refined reservation; None when unreserved."""
+    is_plain_scalar: bool = field(init=False, repr=False, compare=False)
+    """Whether its amount is a number of thousandths."""
     _twin: "ResourceIdentity | None" = field(init=False, repr=False, compare=False)
     """The same with another allocation role, asked for last: marking and unmarking come in turns.
     Where every agent has identities of its own, no cache could hold them all."""
@@ -197,6 +201,10 @@ class ResourceIdentity(metaclass=_OneOfEach):
         marks |= Marks.SHARED if self.is_shared else 0
         marks |= Marks.ALLOCATED if self.allocation_role is not None else 0
         object.__setattr__(self, "marks", marks)
+        stack = self.reservations
+        object.__setattr__(self, "reserved_for", stack[-1].role if stack else None)
+        is_plain = self.type is ValueType.SCALAR and self.whole is None
+        object.__setattr__(self, "is_plain_scalar", is_plain)
         object.__setattr__(self, "_twin", None)
 
     def parts(self) -> tuple[Hashable, ...]:
@@ -221,11 +229,6 @@ class ResourceIdentity(metaclass=_OneOfEach):
 
     def __reduce__(self) -> tuple[object, tuple[Hashable, ...]]:
         return ResourceIdentity, self.parts()
-
-    @property
-    def reserved_for(self) -> str | None:
-        """Role of the most refined reservation; None when unreserved."""
-        return self.reservations[-1].role if self.reservations else None
 
 
 _IDENTITIES: WeakValueDictionary[tuple[Hashable, ...], ResourceIdentity] = WeakValueDictionary()
@@ -393,7 +396,7 @@ class Resources:
             return self
         if self is other:
             return EMPTY
-        if self._parts is not None and any(other is part for part in self._parts.values()):
+        if self._parts is not None and self._is_part(other):
             return self._joined([part for part in self._parts.values() if part is not other])
         amounts = dict(self._amounts)
         for identity, amount in other._amounts.items():
@@ -409,7 +412,7 @@ class Resources:
     def contains(self, other: "Resources") -> bool:
         """Whether ``self - other`` is possible."""
         mine = self._amounts
-        if self is other or mine == other._amounts:
+        if self is other or self._is_part(other) or mine == other._amounts:
             return True
         for identity, amount in other._amounts.items():
             have = mine.get(identity)
@@ -462,11 +465,7 @@ class Resources:
             for identity, amount in self._amounts.items():
                 if identity.type is ValueType.SCALAR:
                     name = identity.name
-                    if identity.whole is None:
-                        assert isinstance(amount, int)
-                        totals[name] = totals.get(name, 0) + amount
-                    else:
-                        totals[name] = totals.get(name, 0) + _scalar_milli(identity, amount)
+                    totals[name] = totals.get(name, 0) + _scalar_milli(identity, amount)
             self._quantities = totals
         return self._quantities
 
@@ -487,10 +486,6 @@ class Resources:
 
     def prepare(self) -> None:
         """Compute now what an allocation run would ask for; it is kept anyway once computed."""
-        if self.marks & Marks.RESERVED:
-            for part in self._split().values():
-                _ = part.marks
-                part.quantities()
         self.reserved_roles()
         self.quantities()
 
@@ -547,21 +542,43 @@ class Resources:
         return self._split()[None] if self.marks & Marks.UNRESERVED else EMPTY
 
     def _split(self) -> "dict[str | None, Resources]":
-        """The bundle taken apart by the role that entries are reserved for; computed once."""
-        if self._parts is None:
-            amounts: dict[str | None, dict[ResourceIdentity, Amount]] = {}
-            for identity, amount in self._amounts.items():
-                stack = identity.reservations
-                role = stack[-1].role if stack else None
-                part = amounts.get(role)
-                if part is None:
-                    part = amounts[role] = {}
-                part[identity] = amount
-            self._parts = {}
-            for role, part in amounts.items():
-                resources = self._parts[role] = Resources._of(part)
-                resources._reserved_roles = () if role is None else (role,)
+        """The bundle taken apart by the role that entries are reserved for; computed once.
+
+        The parts' marks and quantities are found on the way, while the entries are at hand: looking
+        at them is most of what a bundle with many reservations costs.
+        """
+        if self._parts is not None:
+            return self._parts
+        found: dict[str | None, tuple[dict[ResourceIdentity, Amount], dict[str, int]]] = {}
+        for identity, amount in self._amounts.items():
+            role = identity.reserved_for
+            part = found.get(role)
+            if part is None:
+                part = found[role] = ({}, {})
+            amounts, quantities = part
+            amounts[identity] = amount
+            if identity.is_plain_scalar:
+                assert isinstance(amount, int)
+                name = identity.name
+                quantities[name] = quantities.get(name, 0) + amount
+            elif identity.type is ValueType.SCALAR:
+                name = identity.name
+                quantities[name] = quantities.get(name, 0) + _scalar_milli(identity, amount)
+        self._parts = {}
+        for role, (amounts, quantities) in found.items():
+            resources = self._parts[role] = Resources._of(amounts)
+            _ = resources.marks
+            resources._quantities = quantities
+            resources._reserved_roles = () if role is None else (role,)
         return self._parts
+
+    def _is_part(self, other: "Resources") -> bool:
+        """Whether the other bundle is one that splitting this one made."""
+        if self._parts is not None:
+            for part in self._parts.values():
+                if part is other:
+                    return True
+        return False
 
     @classmethod
     def _joined(cls, parts: "list[Resources]") -> "Resources":
@@ -632,8 +649,11 @@ class Resources:
         """What a framework in ``role`` may be offered: unreserved, or reserved at or above it."""
         if not self.marks & Marks.RESERVED:
             return self
-        usable = [r for r in self.reserved_roles() if may_use_reservation(role, r)]
-        if len(usable) == len(self.reserved_roles()):
+        reserved = self.reserved_roles()
+        if reserved == (role,):
+            return self
+        usable = [r for r in reserved if may_use_reservation(role, r)]
+        if len(usable) == len(reserved):
             return self
         if not usable:
             return self.unreserved()

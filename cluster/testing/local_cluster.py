@@ -193,7 +193,7 @@ class LocalCluster:
 
     def _active_agents(self) -> int:
         try:
-            with urllib.request.urlopen(f"{self.master_process.url}/state", timeout=5) as answer:
+            with urllib.request.urlopen(f"{self.master_process.url}/counts", timeout=5) as answer:
                 return int(json.load(answer)["activated_slaves"])
         except (URLError, OSError, ValueError, KeyError):
             return 0

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from cluster.errors import InvalidInput
 from cluster.model.agents import AgentCapability
+from cluster.model.conversions import without_volume
 from cluster.model.frameworks import FrameworkCapability
 from cluster.model.operations import (
     Change,
@@ -22,16 +23,19 @@ from cluster.model.operations import (
     Unreserve,
     asked_for,
     provider_of,
-    without_volume,
 )
 from cluster.model.resources import (
     EMPTY,
     DiskSourceType,
-    ReservationType,
     Resource,
     ResourceIdentity,
     Resources,
     check_types_agree,
+)
+from cluster.model.volumes import (
+    can_be_unreserved,
+    is_dynamically_reserved,
+    is_persistent_volume,
 )
 from cluster.validation.identifiers import id_error
 
@@ -155,12 +159,11 @@ def _resources_error(resources: Resources, field: str) -> str | None:
 
 def _marks_error(resources: Resources, field: str) -> str | None:
     for entry in resources:
-        dynamic = any(r.type is ReservationType.DYNAMIC for r in entry.reservations)
-        if entry.identity.is_revocable and dynamic:
+        if entry.identity.is_revocable and is_dynamically_reserved(entry.identity):
             return f"{field}: {entry.name} is dynamically reserved and must not be revocable"
-        if entry.identity.is_shared and not _is_volume(entry):
+        if entry.identity.is_shared and not is_persistent_volume(entry.identity):
             return f"{field}: {entry.name} must not be shared, only a persistent volume can be"
-        if entry.copies > 1 and _is_volume(entry):
+        if entry.copies > 1 and is_persistent_volume(entry.identity):
             return f"{field}: persistence id '{_persistence_id(entry)}' occurs twice"
     return None
 
@@ -177,19 +180,10 @@ def _capability_error(resources: Resources, field: str, place: Place) -> str | N
     return None
 
 
-def _is_volume(entry: Resource) -> bool:
-    return entry.disk is not None and entry.disk.persistence is not None
-
-
 def _persistence_id(entry: Resource) -> str:
     assert entry.disk is not None
     assert entry.disk.persistence is not None
     return entry.disk.persistence.id
-
-
-def _is_dynamic(entry: Resource) -> bool:
-    """Whether the last level of the reservation can be taken away."""
-    return bool(entry.reservations) and entry.reservations[-1].type is ReservationType.DYNAMIC
 
 
 # Reservations -------------------------------------------------------------------------------------
@@ -208,9 +202,9 @@ def _reserve_error(change: Reserve, asker: Asker) -> str | None:
 
 
 def _reserved_entry_error(entry: Resource) -> str | None:
-    if not _is_dynamic(entry):
+    if not can_be_unreserved(entry.identity):
         return f"reserve.resources: {entry.name} is not dynamically reserved"
-    if _is_volume(entry):
+    if is_persistent_volume(entry.identity):
         return f"reserve.resources: {entry.name} is a persistent volume, which is reserved already"
     return None
 
@@ -253,9 +247,9 @@ def _source_error(change: Reserve, asker: Asker) -> str | None:
     if (error := _resources_error(change.source, "reserve.source")) is not None:
         return error
     for entry in change.source:
-        if not _is_dynamic(entry):
+        if not can_be_unreserved(entry.identity):
             return f"reserve.source: {entry.name} is not dynamically reserved"
-        if _is_volume(entry):
+        if is_persistent_volume(entry.identity):
             return f"reserve.source: {entry.name} is a persistent volume"
     if _without_reservations(change.source) != _without_reservations(change.resources):
         return (
@@ -274,9 +268,9 @@ def _without_reservations(resources: Resources) -> Resources:
 
 def _unreserve_error(change: Unreserve) -> str | None:
     for entry in change.resources:
-        if not _is_dynamic(entry):
+        if not can_be_unreserved(entry.identity):
             return f"unreserve.resources: {entry.name} is not dynamically reserved"
-        if _is_volume(entry):
+        if is_persistent_volume(entry.identity):
             return (
                 f"unreserve.resources: persistent volume '{_persistence_id(entry)}' must be "
                 "destroyed first"
@@ -337,7 +331,7 @@ _NO_FILE_SYSTEM = frozenset({DiskSourceType.RAW, DiskSourceType.BLOCK})
 
 def _unique_error(change: Create, place: Place) -> str | None:
     """On one agent, role and persistence id name one volume."""
-    seen = {_volume_key(entry) for entry in place.total if _is_volume(entry)}
+    seen = {_volume_key(entry) for entry in place.total if is_persistent_volume(entry.identity)}
     for entry in change.volumes:
         key = _volume_key(entry)
         if key in seen:
@@ -431,7 +425,7 @@ def _provided_disk_error(source: Resources, field: str) -> str | None:
         return f"{field}: must be of a resource provider"
     if entry.disk is None or entry.disk.source is None:
         return f"{field}.disk.source: must be set"
-    if _is_volume(entry):
+    if is_persistent_volume(entry.identity):
         return f"{field}: must not be a persistent volume"
     return None
 

@@ -14,7 +14,6 @@ from typing import Final
 from cluster.errors import InvalidInput
 from cluster.model.agent_operations import OperationRecord
 from cluster.model.attributes import Attributes
-from cluster.model.conversions import persistent_volumes
 from cluster.model.executors import (
     AgentContents,
     DrainRequested,
@@ -31,6 +30,7 @@ from cluster.model.frameworks import FrameworkSpec
 from cluster.model.ids import AgentId, ContainerId, ExecutorId, FrameworkId, TaskId
 from cluster.model.resources import EMPTY, Resources
 from cluster.model.task_states import TaskState, UpdateReason, UpdateSource
+from cluster.model.volumes import persistent_volumes
 from cluster.wire.agent_operations import UUID_BYTES, operation_to_pb, portable_resources
 from cluster.wire.checked_ids import check_id
 from cluster.wire.framework_info import framework_spec
@@ -517,18 +517,6 @@ def forwarded_update(
     return message
 
 
-def acknowledgement(
-    agent_id: AgentId, framework_id: FrameworkId, task_id: TaskId, uuid: bytes
-) -> internal.StatusUpdateAcknowledgementMessage:
-    """Tell an executor that its update is safe."""
-    return internal.StatusUpdateAcknowledgementMessage(
-        slave_id=mesos.SlaveID(value=agent_id),
-        framework_id=mesos.FrameworkID(value=framework_id),
-        task_id=mesos.TaskID(value=task_id),
-        uuid=uuid,
-    )
-
-
 # ---- what goes out to executors -----------------------------------------------------------------
 
 
@@ -564,28 +552,6 @@ def kill_task_message(
     elif isinstance(policy, mesos.KillPolicy):
         message.kill_policy.CopyFrom(policy)
     return message
-
-
-def framework_to_executor_message(
-    agent_id: AgentId, framework_id: FrameworkId, executor_id: ExecutorId, data: bytes
-) -> internal.FrameworkToExecutorMessage:
-    return internal.FrameworkToExecutorMessage(
-        slave_id=mesos.SlaveID(value=agent_id),
-        framework_id=mesos.FrameworkID(value=framework_id),
-        executor_id=mesos.ExecutorID(value=executor_id),
-        data=data,
-    )
-
-
-def executor_to_framework_message(
-    agent_id: AgentId, framework_id: FrameworkId, executor_id: ExecutorId, data: bytes
-) -> internal.ExecutorToFrameworkMessage:
-    return internal.ExecutorToFrameworkMessage(
-        slave_id=mesos.SlaveID(value=agent_id),
-        framework_id=mesos.FrameworkID(value=framework_id),
-        executor_id=mesos.ExecutorID(value=executor_id),
-        data=data,
-    )
 
 
 # ---- payloads, which cores pass through as plain objects ----------------------------------------
@@ -642,19 +608,16 @@ __all__ = [
     "CAPABILITIES",
     "GENERATED_EXECUTOR_RESOURCES",
     "AgentDescription",
-    "acknowledgement",
     "agent_info",
     "allocation_role",
     "completed_update",
     "drain_from_pb",
     "executor_info",
     "executor_registered_message",
-    "executor_to_framework_message",
     "exited_executor_message",
     "forwarded_update",
     "framework_from_pb",
     "framework_payload",
-    "framework_to_executor_message",
     "generated_executor",
     "kill_task_message",
     "launch_from_pb",

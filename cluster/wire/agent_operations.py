@@ -17,10 +17,10 @@ from cluster.model.agent_operations import (
     OperationRecord,
     OperationsReconciled,
 )
-from cluster.model.conversions import own_conversion, persistent_volumes
+from cluster.model.conversions import Conversion, own_conversion
 from cluster.model.ids import AgentId, FrameworkId
-from cluster.model.operations import Conversion
 from cluster.model.resources import Resources
+from cluster.model.volumes import persistent_volumes
 from cluster.wire.checked_ids import check_id
 from cluster.wire.operations import CHANGE_PARTS, read_change
 from cluster.wire.pb import mesos_pb2 as mesos

@@ -312,17 +312,6 @@ def teardown_call() -> scheduler.Call:
     return scheduler.Call(type=scheduler.Call.TEARDOWN)
 
 
-def message_to_executor(
-    framework_id: str, executor_id: str, agent_id: str, data: bytes
-) -> internal.FrameworkToExecutorMessage:
-    return internal.FrameworkToExecutorMessage(
-        slave_id=mesos.SlaveID(value=agent_id),
-        framework_id=mesos.FrameworkID(value=framework_id),
-        executor_id=mesos.ExecutorID(value=executor_id),
-        data=data,
-    )
-
-
 def status_of(
     message: internal.StatusUpdateMessage, *, has_receipt_address: bool
 ) -> mesos.TaskStatus:
@@ -402,17 +391,6 @@ def reregister_executor(
     )
 
 
-def message_to_framework(
-    framework_id: str, executor_id: str, agent_id: str, data: bytes
-) -> internal.ExecutorToFrameworkMessage:
-    return internal.ExecutorToFrameworkMessage(
-        slave_id=mesos.SlaveID(value=agent_id),
-        framework_id=mesos.FrameworkID(value=framework_id),
-        executor_id=mesos.ExecutorID(value=executor_id),
-        data=data,
-    )
-
-
 def kill_grace_s(policy: mesos.KillPolicy) -> float | None:
     """The grace period of a kill policy in seconds, None when it says nothing."""
     if not policy.HasField("grace_period"):
@@ -435,8 +413,6 @@ __all__ = [
     "launch_operation",
     "message_call",
     "message_from",
-    "message_to_executor",
-    "message_to_framework",
     "messages_from",
     "not_launched_status",
     "reconcile_call",

@@ -350,17 +350,6 @@ def kill_task(
     return message
 
 
-def acknowledgement(
-    agent_id: AgentId, framework_id: FrameworkId, task_id: TaskId, uuid: bytes
-) -> internal.StatusUpdateAcknowledgementMessage:
-    return internal.StatusUpdateAcknowledgementMessage(
-        slave_id=mesos.SlaveID(value=agent_id),
-        framework_id=mesos.FrameworkID(value=framework_id),
-        task_id=mesos.TaskID(value=task_id),
-        uuid=uuid,
-    )
-
-
 def shutdown_framework(framework_id: FrameworkId) -> internal.ShutdownFrameworkMessage:
     return internal.ShutdownFrameworkMessage(framework_id=mesos.FrameworkID(value=framework_id))
 
@@ -384,21 +373,9 @@ def update_framework(
     )
 
 
-def to_executor(
-    agent_id: AgentId, framework_id: FrameworkId, executor_id: ExecutorId, data: bytes
-) -> internal.FrameworkToExecutorMessage:
-    return internal.FrameworkToExecutorMessage(
-        slave_id=mesos.SlaveID(value=agent_id),
-        framework_id=mesos.FrameworkID(value=framework_id),
-        executor_id=mesos.ExecutorID(value=executor_id),
-        data=data,
-    )
-
-
 __all__ = [
     "NO_PEER",
     "MasterMessage",
-    "acknowledgement",
     "agent_lost",
     "agent_registered",
     "agent_reregistered",
@@ -417,7 +394,6 @@ __all__ = [
     "shutdown_executor",
     "shutdown_framework",
     "status_report",
-    "to_executor",
     "unavailability",
     "update_framework",
 ]

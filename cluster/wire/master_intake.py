@@ -17,9 +17,9 @@ from cluster.model.agents import (
     ProviderReport,
 )
 from cluster.model.constraints import AgentFacts
+from cluster.model.conversions import with_checkpointed
 from cluster.model.domains import FaultDomain
 from cluster.model.ids import AgentId, ExecutorId, FrameworkId, TaskId
-from cluster.model.operations import with_checkpointed
 from cluster.model.resources import EMPTY, Resources
 from cluster.model.roles import ANY_ROLE
 from cluster.model.task_states import TaskState
@@ -263,7 +263,12 @@ def agent_update(message: internal.UpdateSlaveMessage) -> AgentNews:
     """
     providers = message.resource_providers.providers
     operations = [*message.operations.operations]
+    seen: set[str] = set()
     for provider in providers:
+        provider_id = provider.info.id.value
+        if provider_id in seen:  # else all that it has would be counted twice
+            raise InvalidInput("resource_providers", f"{provider_id} is listed twice")
+        seen.add(provider_id)
         operations += provider.operations.operations
     has_version = message.HasField("resource_version_uuid")
     return AgentNews(

@@ -40,6 +40,7 @@ from cluster.model.values import (
     milli_from_float,
     milli_to_float,
 )
+from cluster.model.volumes import is_dynamically_reserved, is_persistent_volume
 from cluster.wire.pb import mesos_pb2 as mesos
 
 RESERVATIONS_MAX = 64
@@ -424,10 +425,10 @@ def _apply_default_role(message: mesos.Resource, default_role: str) -> None:
 
 def _refuse_what_no_flag_may_hold(entry: Resource, field: str) -> None:
     field = f"{field} ({entry.name})"
-    is_dynamic = any(r.type is ReservationType.DYNAMIC for r in entry.reservations)
+    is_dynamic = is_dynamically_reserved(entry.identity)
     _require(not is_dynamic, field, "must not be dynamically reserved")
-    has_volume = entry.disk is not None and entry.disk.persistence is not None
-    _require(not has_volume, field, "must not be a persistent volume")
+    is_volume = is_persistent_volume(entry.identity)
+    _require(not is_volume, field, "must not be a persistent volume")
     _require(not entry.identity.is_revocable, field, "must not be revocable")
     _require(not entry.identity.is_shared, field, "must not be shared")
     _require(entry.allocation_role is None, field, "must not be allocated")

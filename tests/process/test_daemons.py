@@ -3,12 +3,14 @@
 import json
 import os
 import re
+import resource
 import signal
 import socket
 import subprocess
 import sys
 import urllib.request
 
+import psutil
 import pytest
 
 from cluster.testing import DaemonFailed, DaemonProcess
@@ -129,6 +131,18 @@ def test_a_daemon_ends_with_its_supervisor(start):
     master.ask_to_stop()
     assert master.process.wait(TIMEOUT_S) == 0
     assert "its supervisor is gone" in master.log_path.read_text()
+
+
+def test_a_master_may_have_as_many_peers_as_the_system_allows(start):
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
+    try:
+        master = start("cluster.master")
+        agent = start("cluster.agent", master=master.address)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    limits = [psutil.Process(d.process.pid).rlimit(psutil.RLIMIT_NOFILE) for d in (master, agent)]
+    assert limits == [(hard, hard), (256, hard)], "what an agent starts must not inherit it"
 
 
 def test_an_agent_without_a_master_keeps_trying_and_serves(start):

@@ -260,9 +260,18 @@ class AllocatorMachine(RuleBasedStateMachine):
                 if role == path or is_strict_descendant(role, path):
                     limit = quota.limits.get(name)
                     if limit is not None:
-                        left = max(0, limit - self.consumed(path, name))
+                        kept = self.promised_to_others(role, path, name)
+                        left = max(0, limit - self.consumed(path, name) - kept)
                         room[name] = min(room.get(name, left), left)
         return room
+
+    def promised_to_others(self, role: str, path: str, name: str) -> int:
+        """What of the limit of a path is kept for those below it that the role is not among.
+
+        The roles here have two levels: what is unmet of a child is all promised to itself.
+        """
+        children = [r for r in ROLES if r.rpartition("/")[0] == path and r != role]
+        return sum(self.unmet(child, name) for child in children)
 
     def no_limit_is_exceeded(self, made: Allocation) -> None:
         for path, quota in self.quotas.items():

@@ -12,45 +12,70 @@ from hypothesis import strategies as st
 from cluster.core.allocator.events import UnavailabilityChanged
 from cluster.core.master.effects import AnswerOperator, SendReport, StartTimer
 from cluster.core.master.events import (
+    AgentAnswered,
     AgentPingsMissed,
+    AgentUpdateReceived,
+    AllocationDue,
     AllocationIntervalElapsed,
+    CallReceived,
     ExecutorExited,
     OperationStatusReceived,
     OperatorCallReceived,
     PeerLost,
+    RegistryGcDue,
     StatusUpdateReceived,
+    SubscribeReceived,
+    SubscribeRefused,
     UnregistrationReceived,
+    WhitelistRead,
 )
 from cluster.core.master.tallies import OfferEnd
+from cluster.model.agents import AgentCapability, AgentNews, ProviderReport
 from cluster.model.calls import (
     Accept,
     AcceptInverseOffers,
     Acknowledge,
+    AcknowledgeOperation,
+    BrokenOperation,
     ChangeResources,
     Deactivate,
     Decline,
     DeclineInverseOffers,
     Kill,
     Launch,
+    LaunchGroup,
+    MessageExecutor,
     Reconcile,
+    ReconcileOperations,
     RequestResources,
     ResourceRequest,
     Revive,
+    ShutdownExecutor,
+    Subscribe,
     Suppress,
     Teardown,
+    UnsupportedCall,
+    UnsupportedOperation,
     UpdateFramework,
+    UpdateRefused,
 )
-from cluster.model.constraints import OfferConstraints
+from cluster.model.constraints import AgentFacts, OfferConstraints
+from cluster.model.frameworks import FrameworkCapability
 from cluster.model.ids import AgentId, ExecutorId, FrameworkId, TaskId
 from cluster.model.maintenance import MachineId, MaintenanceWindow, Unavailability
 from cluster.model.operations import (
     Create,
+    CreateDisk,
     Destroy,
+    DestroyDisk,
+    Grow,
     OperationId,
+    OperationReport,
     OperationState,
     OperationStatus,
     OperationUpdate,
     Reserve,
+    Shrink,
     Unreserve,
 )
 from cluster.model.operator_calls import (
@@ -63,6 +88,7 @@ from cluster.model.operator_calls import (
     ReserveResources,
     StartMaintenance,
     StopMaintenance,
+    TearDownFramework,
     UnreserveResources,
     UpdateMaintenanceSchedule,
     UpdateQuotas,
@@ -70,7 +96,7 @@ from cluster.model.operator_calls import (
 )
 from cluster.model.peers import PeerId
 from cluster.model.quotas import Quota
-from cluster.model.resources import Resources
+from cluster.model.resources import DiskSourceType, Resources
 from cluster.model.task_states import TERMINAL_STATES, TaskState
 from cluster.model.tasks import ExecutorSpec
 from tests.unit.master.core_harness import (
@@ -80,7 +106,7 @@ from tests.unit.master.core_harness import (
     task_report,
     task_spec,
 )
-from tests.unit.master.operation_values import reserved, volume
+from tests.unit.master.operation_values import marked, provided, reserved, volume
 
 AGENTS = [PeerId(f"slave(1)@10.0.0.{n}:5051") for n in (10, 11)]
 SCHEDULERS = [PeerId(f"scheduler-{n}@10.0.0.20:{n}") for n in (1, 2, 3)]
@@ -89,6 +115,10 @@ TEXTS = ("cpus:1;mem:64", "cpus:4;mem:4096", "cpus:1;ports:[2-4]", "ports:[4-6]"
 TOTAL = "cpus:4;mem:4096;disk:100;ports:[1-9]"
 KEPT = ("cpus:1", "disk:40", "cpus:0.5;disk:10", "ports:[2-4]")
 VOLUME = volume(10, "v")
+SHARED = volume(10, "s", shared=True)
+DISKS = (provided(5, id="raw"), provided(7, profile="x"))
+OVERSUBSCRIBED = (Resources(), *(marked(Resources.parse(t), is_revocable=True) for t in TEXTS[:2]))
+FEEDBACK = frozenset(FrameworkCapability)
 EXECUTOR = ExecutorSpec(ExecutorId("e"), None, Resources.parse("cpus:0.1;mem:32"), None, "e")
 
 
@@ -102,6 +132,8 @@ class Story:
             unreachable_tasks_per_framework_max=2,
             removal_interval_s=self.rng.choice((0.0, 5.0)),
             registry_max_agent_count=1,
+            agent_reregister_timeout_s=self.rng.choice((5.0, 600.0)),
+            executors_per_agent_max=self.rng.choice((None, 1)),
         )
         self.harness.recover(
             admitted=self.rng.choice(((), ("m-S0", "foreign"))), gone=self.rng.choice(((), ("g",)))
@@ -132,6 +164,9 @@ class Story:
                 self._operate,
                 self._operate_resources,
                 self._answer_operation,
+                self._tell,
+                self._tell,
+                self._disturb,
             )
         )()
         self._check_reports()
@@ -150,7 +185,7 @@ class Story:
 
     def _register(self):
         peer = self.rng.choice(AGENTS)
-        self.harness.register(peer=peer, ip=str(peer)[9:18], text=TOTAL)
+        self.harness.register(peer=peer, ip=str(peer)[9:18], **self._shape())
 
     def _reregister(self):
         peer = self.rng.choice(AGENTS)
@@ -172,8 +207,24 @@ class Story:
             agent_id=self._agent_id(),
             peer=peer,
             ip=str(peer)[9:18],
-            text=self.rng.choice((TOTAL, "cpus:2;mem:128")),
+            **self._shape(),
         )
+
+    def _shape(self):
+        """How an agent describes itself this time."""
+        some = frozenset(AgentCapability) - {AgentCapability.RESOURCE_PROVIDER}
+        return {
+            "total": self.rng.choice(
+                (
+                    Resources.parse(TOTAL),
+                    Resources.parse(TOTAL) + SHARED,
+                    Resources.parse("cpus:2;mem:128"),
+                    Resources.parse("cpus:3;disk:60") + reserved("disk:40") + VOLUME,
+                )
+            ),
+            "capabilities": self.rng.choice((frozenset(AgentCapability), some)),
+            "facts": self.rng.choice((AgentFacts(), AgentFacts(hostname="host"))),
+        }
 
     def _subscribe(self):
         framework_id = self.rng.choice((None, self._framework_id()))
@@ -183,8 +234,11 @@ class Story:
             checkpoint=self.rng.random() < 0.5,
             roles=self.rng.choice((("*",), ("a",), ("a", "b"))),
         )
-        peer = self.rng.choice(SCHEDULERS)
-        self.harness.subscribe(spec, peer, force=self.rng.random() < 0.5)
+        if self.rng.random() < 0.5:
+            spec = replace(spec, capabilities=FEEDBACK)
+        peer, force = self.rng.choice(SCHEDULERS), self.rng.random() < 0.5
+        call = Subscribe(spec, force, frozenset(), has_feedback=self.rng.random() < 0.5)
+        self.harness.feed(SubscribeReceived(peer, call))
 
     def _write(self):
         if self.harness.pending_writes:
@@ -212,7 +266,13 @@ class Story:
             )
             for _ in range(self.rng.randint(1, 3))
         )
-        orders = [Launch(tasks)]
+        orders = [self.rng.choice((Launch(tasks), self._group(chosen[0].agent_id)))]
+        if self.rng.random() < 0.1:
+            orders.append(
+                self.rng.choice(
+                    (BrokenOperation("CREATE", "no"), UnsupportedOperation("UNKNOWN", None))
+                )
+            )
         if self.rng.random() < 0.4:
             orders.insert(
                 self.rng.randrange(2),
@@ -220,6 +280,16 @@ class Story:
             )
         call = Accept(tuple(o.offer_id for o in chosen), tuple(orders), self._refuse_s())
         self.harness.call(call, framework_id, self._peer_of(framework_id))
+
+    def _group(self, agent_id):
+        text = self.rng.choice(TEXTS)
+        names = self.rng.sample(TASKS, self.rng.randint(1, 2))
+        return LaunchGroup(tuple(task_spec(name, agent_id, text) for name in names), EXECUTOR, None)
+
+    def _provided_on(self, agent):
+        """A disk that a resource provider may have on an agent."""
+        found = [Resources([e]) for e in agent.total if e.identity.provider_id is not None]
+        return self.rng.choice((*found, *DISKS))
 
     def _kept_on(self, agent):
         """Something that is reserved on an agent."""
@@ -231,8 +301,18 @@ class Story:
         kept, made = reserved(self.rng.choice(KEPT), role), volume(10, "v", role=role)
         change = self.rng.choice(
             (Reserve(kept), Reserve(kept), Create(made), Destroy(made), Unreserve(kept))
-            if agent is None or self.rng.random() < 0.5
-            else (Create(made), Destroy(made), Unreserve(self._kept_on(agent) or kept))
+            if agent is None or self.rng.random() < 0.4
+            else (
+                Create(made),
+                Destroy(made),
+                Create(volume(10, "s", role=role, shared=True)),
+                Destroy(self._kept_on(agent)),
+                Unreserve(self._kept_on(agent) or kept),
+                Grow(made, reserved("disk:5", role)),
+                Shrink(made, 500),
+                CreateDisk(self._provided_on(agent), DiskSourceType.MOUNT, "y"),
+                DestroyDisk(self._provided_on(agent)),
+            )
         )
         name = self.rng.choice((None, OperationId(f"o{self.rng.randrange(3)}")))
         return ChangeResources(change, name)
@@ -277,6 +357,7 @@ class Story:
             operation_id=operation.operation_id,
             uuid=self.rng.choice((None, b"s")),
             agent_id=operation.agent_id,
+            converted=self.rng.choice((Resources(), operation.held, *DISKS)),
         )
         update = OperationUpdate(operation.agent_id, operation.uuid, status, operation.framework_id)
         peer = self.rng.choice(AGENTS) if agent is None else agent.peer
@@ -309,9 +390,89 @@ class Story:
                 DeclineInverseOffers(self._inverse(framework_id), self._refuse_s()),
                 Deactivate(),
                 self.rng.choice((Revive(()), Teardown())),
+                ReconcileOperations(()),
+                ReconcileOperations((("o1", agent_id), ("no", None))),
+                AcknowledgeOperation("o1", b"s"),
+                AcknowledgeOperation("o2", b"s", AgentId(agent_id)),
+                ShutdownExecutor(ExecutorId("e"), AgentId(agent_id)),
+                MessageExecutor(AgentId(agent_id), ExecutorId("e"), b""),
+                UnsupportedCall("UNKNOWN"),
+                UpdateRefused("no"),
+                Accept(offers, (), self._refuse_s()),
+                Accept((*offers, *offers), (Launch((task_spec(task_id, agent_id),)),), 0.0),
             )
         )
         self.harness.call(call, framework_id, self._peer_of(framework_id))
+
+    def _tell(self):
+        """An agent says what it has: operations (some of its own making), providers, spare cpus."""
+        state, agent_id = self.harness.state, AgentId(self._agent_id())
+        agent = state.agents.get(agent_id)
+        reports = [
+            OperationReport(
+                known.uuid,
+                known.change,
+                known.status,
+                known.framework_id,
+                known.operation_id,
+                known.role,
+            )
+            for known in state.operations.of_agent(agent_id)
+            if self.rng.random() < 0.7
+        ]
+        if self.rng.random() < 0.4:
+            reports.append(self._made_up())
+        providers = tuple(
+            ProviderReport("p", disk, b"v")
+            for disk in self.rng.sample(DISKS, self.rng.randrange(2))
+        )
+        news = AgentNews(
+            self.rng.choice((None, b"w")),
+            self.rng.choice((None, *OVERSUBSCRIBED)),
+            self.rng.choice((None, tuple(reports))),
+            self.rng.choice((None, providers, (ProviderReport("p", DISKS[0] + DISKS[1], b"v"),))),
+        )
+        peer = self.rng.choice(AGENTS) if agent is None else agent.peer
+        self.harness.feed(AgentUpdateReceived(peer, agent_id, news))
+
+    def _made_up(self):
+        """An operation that no master ever ordered, perhaps of nobody's."""
+        state = self.rng.choice(list(OperationState))
+        change = self.rng.choice(
+            (*map(DestroyDisk, DISKS), Destroy(VOLUME), Reserve(reserved("cpus:1")))
+        )
+        return OperationReport(
+            self.rng.randbytes(1),
+            change,
+            OperationStatus(state, uuid=self.rng.choice((None, b"s"))),
+            self.rng.choice((None, FrameworkId("stranger"), FrameworkId(self._framework_id()))),
+            self.rng.choice((None, OperationId("o1"))),
+            self.rng.choice((None, "a")),
+        )
+
+    def _disturb(self):
+        """Rare things, and messages that come from where they cannot come from."""
+        framework_id, agent_id = FrameworkId(self._framework_id()), AgentId(self._agent_id())
+        offers = [
+            offer.offer_id
+            for f in self.harness.state.frameworks
+            for offer in self._offers(f.framework_id)
+        ]
+        launch = (Launch((task_spec(self.rng.choice(TASKS), agent_id),)),)
+        theft = Accept(tuple(offers), launch, 0.0)
+        self.harness.feed(
+            self.rng.choice(
+                (
+                    RegistryGcDue(),
+                    AllocationDue(),
+                    AgentAnswered(agent_id),
+                    WhitelistRead(self.rng.choice((None, None, frozenset(), frozenset({"host"})))),
+                    SubscribeRefused(self.rng.choice(SCHEDULERS), "no"),
+                    CallReceived(self.rng.choice((*SCHEDULERS, *AGENTS)), framework_id, theft),
+                    CallReceived(self._peer_of(framework_id), framework_id, theft),
+                )
+            )
+        )
 
     def _picky(self, spec):
         least = self.rng.choice(((), ({"cpus": 3000},), ({"mem": 1}, {"gpus": 1})))
@@ -383,6 +544,7 @@ class Story:
                 ReactivateAgent(agent_id),
                 ReactivateAgent(agent_id),
                 MarkAgentAsGone(agent_id),
+                TearDownFramework(FrameworkId(self._framework_id())),
                 UpdateMaintenanceSchedule(windows),
                 UpdateMaintenanceSchedule(windows),
                 StartMaintenance(machines),

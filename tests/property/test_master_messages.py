@@ -96,7 +96,10 @@ def _scalar(field, rng):
 
 def well_formed(rng, world):
     """A message that a real peer could send now, so that the books get interesting."""
-    makers = (_subscribe, _accept, _accept, _register, _reregister, _update, _update, _other_call)
+    makers = (
+        *(_subscribe, _accept, _accept, _register, _reregister, _update, _update, _other_call),
+        *(_change_resources, _change_resources, _agent_update, _operation_status),
+    )
     return rng.choice(makers)(rng, world)
 
 
@@ -136,7 +139,10 @@ def _accept(rng, world):
 def _register(rng, world):
     message = internal.RegisterSlaveMessage(version="1.11.0")
     message.slave.hostname = "h"
-    message.slave.resources.extend(resources("cpus:2;mem:512;ports:[1-9]"))
+    message.slave.resources.extend(resources("cpus:2;mem:512;disk:50;ports:[1-9]"))
+    capabilities = rng.choice((mesos.SlaveInfo.Capability.Type.values(), ()))
+    for capability in capabilities:
+        message.agent_capabilities.add(type=capability)
     return message
 
 
@@ -156,6 +162,90 @@ def _reregister(rng, world):
             state=rng.choice((mesos.TASK_RUNNING, mesos.TASK_FINISHED)),
             resources=resources(rng.choice(("cpus:1;mem:64", "cpus:1;ports:[2-4]"))),
         )
+    return message
+
+
+def _change(rng):
+    """A change of resources; it may be impossible."""
+    operation = mesos.Offer.Operation(type=rng.choice(mesos.Offer.Operation.Type.values()))
+    if rng.random() < 0.2:
+        operation.id.value = rng.choice(("", "o"))
+    kept = resources(rng.choice(("cpus:1", "disk:10", "ports:[2-4]")))
+    for resource in kept:
+        resource.reservations.add(type=mesos.Resource.ReservationInfo.DYNAMIC, role="dev")
+        if rng.random() < 0.5:
+            resource.ClearField("role")
+    (disk,) = resources("disk:10")
+    disk.CopyFrom(kept[0])
+    disk.disk.persistence.id = "v"
+    disk.disk.volume.container_path = "x"
+    disk.disk.volume.mode = mesos.Volume.RW
+    source = mesos.Resource()
+    source.CopyFrom(disk)
+    source.provider_id.value = "p"
+    for part in (operation.reserve, operation.unreserve):
+        part.resources.extend(kept)
+    for part in (operation.create, operation.destroy):
+        part.volumes.append(disk)
+    operation.grow_volume.volume.CopyFrom(disk)
+    operation.grow_volume.addition.CopyFrom(kept[0])
+    operation.shrink_volume.volume.CopyFrom(disk)
+    operation.shrink_volume.subtract.value = rng.choice(FLOATS)
+    operation.create_disk.source.CopyFrom(source)
+    operation.create_disk.target_type = mesos.Resource.DiskInfo.Source.MOUNT
+    operation.destroy_disk.source.CopyFrom(source)
+    return operation
+
+
+def _change_resources(rng, world):
+    call = _accept(rng, world)
+    call.accept.operations.insert(rng.randrange(2), _change(rng))
+    return call
+
+
+def _operation_uuid(rng, world):
+    known = [operation.uuid for operation in world.state.operations]
+    return rng.choice((*known, b"u" * 16, b""))
+
+
+def _agent_update(rng, world):
+    """What an agent has now: perhaps spare resources, a provider, operations of its own making."""
+    message = internal.UpdateSlaveMessage()
+    message.slave_id.value = _agent_id(rng)
+    message.update_oversubscribed_resources = rng.random() < 0.5
+    if rng.random() < 0.5:
+        message.oversubscribed_resources.extend(resources("cpus:1;mem:64"))
+        for resource in message.oversubscribed_resources:
+            resource.revocable.SetInParent()
+    message.operations.SetInParent()
+    for _ in range(rng.randrange(3)):
+        operation = message.operations.operations.add()
+        operation.info.CopyFrom(_change(rng))
+        operation.latest_status.state = rng.choice(mesos.OperationState.values())
+        operation.uuid.value = _operation_uuid(rng, world)
+        if rng.random() < 0.7:
+            operation.framework_id.CopyFrom(_framework_id(rng))
+    if rng.random() < 0.5:
+        provider = message.resource_providers.providers.add()
+        provider.info.id.value, provider.info.type, provider.info.name = "p", "t", "n"
+        provider.total_resources.extend(resources("disk:20"))
+        provider.total_resources[0].provider_id.value = "p"
+        provider.resource_version_uuid.value = b"v"
+        provider.operations.SetInParent()
+    return message
+
+
+def _operation_status(rng, world):
+    message = internal.UpdateOperationStatusMessage()
+    message.slave_id.value = _agent_id(rng)
+    message.operation_uuid.value = _operation_uuid(rng, world)
+    message.status.state = rng.choice(mesos.OperationState.values())
+    message.status.uuid.value = rng.choice((b"", b"s" * 16))
+    if rng.random() < 0.3:
+        message.latest_status.state = rng.choice(mesos.OperationState.values())
+    if rng.random() < 0.3:
+        message.status.converted_resources.extend(resources("disk:5"))
+        message.status.converted_resources[0].provider_id.value = "p"
     return message
 
 
@@ -213,6 +303,14 @@ PEERS = (
 )
 
 
+def _acquaintance(rng, world):
+    """A peer that the master knows: most messages of others are refused at the door."""
+    known = [
+        record.peer for book in (world.state.agents, world.state.frameworks) for record in book
+    ]
+    return PID.parse(rng.choice([peer for peer in known if peer is not None] or [str(PEERS[0])]))
+
+
 async def bombard(seed, count):
     rng = random.Random(seed)
     async with master_world(offer_timeout_s=3.0) as world:
@@ -224,7 +322,7 @@ async def bombard(seed, count):
                     world.master.exited(rng.choice(PEERS[:6]))
                 case _:
                     name, body = random_message(rng, world)
-                    sender = rng.choice(PEERS)
+                    sender = rng.choice((rng.choice(PEERS), _acquaintance(rng, world)))
                     world.runtime.post(world.master.pid, name, body, sender=sender)
             await world.settle()
 

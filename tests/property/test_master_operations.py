@@ -29,6 +29,7 @@ from cluster.model.calls import (
     Subscribe,
     Teardown,
 )
+from cluster.model.conversions import taken
 from cluster.model.frameworks import FrameworkCapability
 from cluster.model.ids import AgentId, FrameworkId, OfferId
 from cluster.model.operations import (
@@ -44,7 +45,6 @@ from cluster.model.operations import (
     Reserve,
     Shrink,
     Unreserve,
-    taken,
 )
 from cluster.model.operator_calls import (
     CreateVolumes,

@@ -319,9 +319,8 @@ class World:
         return self.core.state
 
     async def settle(self):
-        """Let everything happen that can happen now, then check the books."""
-        await self.clock.advance(0.0)
-        check_books(self.core)
+        """Let everything happen that can happen now, then look at the master."""
+        await self.advance(0.0)
 
     async def operate(self, call):
         """Carry out an operator's call; returns its status and text."""
@@ -332,6 +331,11 @@ class World:
 
     async def advance(self, delta_s):
         await self.clock.advance(delta_s)
+        self.check()
+
+    def check(self):
+        """The master is still there, and its books are right."""
+        assert self.master in self.runtime.processes(), "the master has ended"
         check_books(self.core)
 
     async def add(self, peer):
@@ -401,7 +405,7 @@ async def master_world(**flags):
     await clock.settle()
     try:
         yield world
-        assert await runtime.wait(master.pid, 0.0) is False, "the master has ended"
+        world.check()
     finally:
         for peer in list(world.peers):
             await world.peers[peer].stop()

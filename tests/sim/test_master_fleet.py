@@ -1,5 +1,7 @@
 """Operator calls and limits as agents and schedulers see them, message by message."""
 
+import asyncio
+
 import pytest
 
 from cluster.model.ids import AgentId
@@ -44,6 +46,17 @@ async def test_an_agent_marked_gone_is_told():
         agent.reregister()
         await world.settle()
         assert len(agent.of(internal.ShutdownMessage)) == 2
+
+
+async def test_an_operator_may_hang_up_before_the_answer():
+    async with master_world() as world:
+        agent = await world.agent()
+        call = asyncio.ensure_future(world.master.operate(MarkAgentAsGone(AgentId(agent.agent_id))))
+        await asyncio.sleep(0)
+        call.cancel()
+        await world.settle()
+        assert call.cancelled()
+        assert world.state.registry.is_gone(AgentId(agent.agent_id))
 
 
 async def test_an_agent_that_answers_before_its_turn_stays():

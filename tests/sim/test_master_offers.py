@@ -108,6 +108,33 @@ async def test_an_offer_held_too_long_goes_to_others_first():
         assert [offer.id.value for offer in hoarder.offers] == ["m-O0", "m-O2"]
 
 
+async def test_an_offer_may_be_declined_just_before_its_time_is_up():
+    """Both wait in the mailbox at once: the timer has run out, but the decline comes first."""
+    async with master_world(offer_timeout_s=10.0) as world:
+        await world.agent()
+        declines = []
+        world.clock.call_later(10.0, lambda: declines[0]())
+        scheduler_ = await world.scheduler()
+        call = scheduler.Call(
+            type=scheduler.Call.DECLINE,
+            framework_id=mesos.FrameworkID(value=scheduler_.framework_id),
+        )
+        call.decline.offer_ids.add(value="m-O0")
+        declines.append(
+            lambda: world.runtime.post(
+                world.master.pid,
+                call.DESCRIPTOR.full_name,
+                call.SerializeToString(),
+                sender=scheduler_.pid,
+            )
+        )
+        await world.advance(10.0)
+        assert not scheduler_.rescinded
+        await world.advance(20.0)
+        # The offer made after that runs out in its turn.
+        assert scheduler_.rescinded == ["m-O1"]
+
+
 async def test_an_offer_held_too_long_comes_back_when_nobody_else_wants_it():
     async with master_world(offer_timeout_s=10.0) as world:
         await world.agent()

@@ -196,6 +196,12 @@ async def test_another_master_that_wrote_meanwhile_ends_this_one():
             ).SerializeToString(),
             "needs a master with the capability TIME_TRAVEL, which this one does not have",
         ),
+        (
+            registry_pb2.Registry(
+                quota_configs=[{"role": "a", "limits": {"cpus": {"value": -1.0}}}]
+            ).SerializeToString(),
+            "the registry cannot be read: quota: must not be negative",
+        ),
     ],
 )
 async def test_a_registry_that_this_master_cannot_take_over(value, line):

@@ -7,7 +7,6 @@ from a message, or go straight into one, are in `cluster.model.executors`.
 from dataclasses import dataclass
 from enum import Enum
 
-from cluster.model.conversions import VolumeMount
 from cluster.model.executors import (
     DrainRequested,
     ExecutorDescription,
@@ -21,6 +20,7 @@ from cluster.model.executors import (
 from cluster.model.frameworks import FrameworkSpec
 from cluster.model.ids import ContainerId, ExecutorId, FrameworkId, TaskId
 from cluster.model.task_states import TaskState, UpdateReason
+from cluster.model.volumes import VolumeMount
 
 # --- Events ---------------------------------------------------------------------------------------
 

@@ -12,12 +12,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import Enum
 
-from cluster.model.conversions import VolumeMount, volume_mounts
 from cluster.model.executors import ExecutorDescription, TaskDescription, TaskSnapshot
 from cluster.model.frameworks import FrameworkSpec
 from cluster.model.ids import ContainerId, ExecutorId, FrameworkId, TaskId
 from cluster.model.resources import Resources
 from cluster.model.task_states import TaskState, UpdateReason
+from cluster.model.volumes import VolumeMount, volume_mounts
 
 COMPLETED_FRAMEWORKS_MAX = 50
 COMPLETED_TASKS_PER_EXECUTOR_MAX = 200

@@ -28,14 +28,15 @@ from cluster.model.agent_operations import (
     OperationRecord,
     OperationsReconciled,
 )
-from cluster.model.conversions import (
+from cluster.model.conversions import Conversion, with_checkpointed
+from cluster.model.operations import OperationState
+from cluster.model.resources import Resources, ResourcesNotContained
+from cluster.model.volumes import (
     checkpointed_part,
     holds_all,
     is_persistent_volume,
     persistent_volumes,
 )
-from cluster.model.operations import Conversion, OperationState, with_checkpointed
-from cluster.model.resources import Resources, ResourcesNotContained
 
 RETRY_DELAY_S = 10.0
 RETRY_DELAY_S_MAX = 600.0

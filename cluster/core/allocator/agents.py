@@ -10,7 +10,7 @@ from cluster.model.agents import AgentCapability
 from cluster.model.domains import FaultDomain
 from cluster.model.ids import AgentId
 from cluster.model.maintenance import Unavailability
-from cluster.model.resources import EMPTY, Resources
+from cluster.model.resources import EMPTY, Marks, Resources
 
 HAS_GPUS: Final = 1
 IS_REMOTE: Final = 2
@@ -102,10 +102,11 @@ class AgentBook:
         Raises:
             ResourcesNotContained: they are not free; nothing is changed then.
         """
-        shared = resources.shared()
-        if shared:
-            _ = self.free - shared
-        self.free = self.free - resources.unshared()
+        if resources.marks & Marks.SHARED:
+            _ = self.free - resources.shared()
+            self.free = self.free - resources.unshared()
+        else:
+            self.free = self.free - resources
         held = self.booked.get(client)
         self.booked[client] = resources if held is None else held + resources
 

@@ -286,15 +286,16 @@ class Books:
             ResourcesNotContained: they are not free; nothing is changed then.
         """
         held = agent.booked.get(client)
-        free_before = self._open_free(agent)
+        is_counted = self.quotas.is_used
+        free_before = agent.open_free() if is_counted else _UNCOUNTED
         agent.offer(client, offer)
         if held is None:
             client.agents_held += 1
-        if offer.marks & Marks.SHARED and held is not None:
+        if held is not None and offer.marks & Marks.SHARED:
             self._recharge(client, held.quantities(), agent.booked[client].quantities())
         else:
             self._charge(client, offer.quantities())
-        if self.quotas.is_used:
+        if is_counted:
             self.quotas.consume(client.role, offer.open_quantities())
             self.quotas.free_changed(free_before, agent.open_free())
 

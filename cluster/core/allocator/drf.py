@@ -1,20 +1,13 @@
 """Dominant resource fairness over a tree of clients, kept sorted as it changes.
 
-Each component of a client's name is a node; a client that is also inner (``a`` when ``a/b``
-exists) sits below itself in a virtual leaf named ``.``::
+Siblings are served by share divided by weight, then by the number of allocations made so far, then
+by name; a weight belongs to a path, and the virtual leaf ``a/.`` has weight 1.
 
-    root ── a ── .        client "a"
-         │    ├─ b        client "a/b"
-         │    └─ c        client "a/c"
-         └─ z             client "z"
-
-A node sums the allocations below it. Siblings are served by share divided by weight, then by the
-number of allocations made so far, then by name; a weight belongs to a path, and the virtual leaf
-``a/.`` has weight 1.
-
-Every node keeps its servable children in a sorted list. A booking moves only the nodes on the path
-from its leaf to the root, each by a binary search in its own list. All shares change together when
-the cluster's total or a weight changes: then the lists are rebuilt, once, when next asked for.
+Every node keeps its active children in a sorted list. What a booking changes on the path from its
+leaf to the root is noted, and moved by a binary search in its own list when the order is next asked
+for; so many bookings of one client cost one move, and a list nobody asks for costs nothing. All
+shares change together when the cluster's total or a weight changes: then each list is rebuilt once,
+when next asked for.
 
 Shares are compared as whole numbers (see ``ClusterTotals``); weights are exact fractions, read as
 the decimals they print as, and brought to whole numbers by the least common multiple of their
@@ -27,61 +20,43 @@ allocator.md §5.1.
 import math
 import random
 from bisect import bisect_left, insort
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from fractions import Fraction
+from typing import Self
 
 from cluster.core.allocator.sorter import ClusterTotals
-from cluster.errors import InvalidInput, InvariantBroken
-from cluster.model.values import Quantities
-
-VIRTUAL_LEAF = "."
-"""Name of the leaf that stands for a client which also has clients below it; no role has it."""
+from cluster.core.allocator.tree_sorter import Node, TreeSorter
+from cluster.errors import InvariantBroken
 
 _NO_WEIGHT = Fraction(1)
-_NO_SCALES: Mapping[str, int] = {}
+_NEVER = -1
 
 _Entry = tuple[int, int, str]
 """What siblings are sorted by: weighted share, allocations so far, name."""
 
 
-class _Node:
-    """A path component: a leaf when ``client`` is set, else inner (or the root)."""
+class _DrfNode(Node):
+    """A node with its place among its siblings, and the order of its children."""
 
-    __slots__ = (
-        "active_leaves",
-        "allocated",
-        "allocations",
-        "children",
-        "client",
-        "entry",
-        "factor",
-        "multiple",
-        "name",
-        "order",
-        "parent",
-        "path",
-    )
+    __slots__ = ("entry", "factor", "order", "outdated", "version", "weighed")
 
-    def __init__(self, name: str, parent: "_Node | None") -> None:
-        self.name = name
-        self.parent = parent
-        self.path: str = f"{parent.path}/{name}" if parent is not None and parent.path else name
-        self.children: dict[str, _Node] = {}
-        self.order: list[_Entry] = []
-        """Entries of the children that have an active leaf, sorted."""
-        self.client: str | None = None
-        self.active_leaves = 0
-        self.allocated: dict[str, int] = {}
-        self.allocations = 0
+    def __init__(self, name: str, parent: Self | None) -> None:
+        super().__init__(name, parent)
         self.entry: _Entry | None = None
         """Where this node stands in its parent's order; None when it is not in there."""
         self.factor = 1
-        """``parent.multiple / weight``, a whole number."""
-        self.multiple = 1
-        """Least common multiple of the numerators of the children's weights."""
+        """Least common multiple of the numerators of the siblings' weights, by this weight."""
+        self.order: list[_Entry] = []
+        """Entries of the active children, sorted."""
+        self.outdated: dict[_DrfNode, None] = {}
+        """Children whose entry is not what it should be."""
+        self.version = _NEVER
+        """Version of the totals for which the order was computed."""
+        self.weighed = _NEVER
+        """Version of the weights for which the factors of the children were."""
 
 
-class DrfSorter:
+class DrfSorter(TreeSorter[_DrfNode]):
     """A :class:`~cluster.core.allocator.sorter.Sorter` by weighted dominant share.
 
     Args:
@@ -91,319 +66,106 @@ class DrfSorter:
     """
 
     def __init__(self, totals: ClusterTotals, *, is_hierarchical: bool = True) -> None:
-        self._totals = totals
-        self._is_hierarchical = is_hierarchical
-        self._root = _Node("", None)
-        self._leaves: dict[str, _Node] = {}
-        self._weights: dict[str, Fraction] = {}
-        self._version = totals.version
-        """Version of the totals for which the orders were computed."""
-        self._weights_changed = False
+        super().__init__(totals, _DrfNode, is_hierarchical=is_hierarchical)
+        self._exact_weights: dict[str, Fraction] = {}
+        self._weights_version = 0
 
-    # Clients ------------------------------------------------------------------------------------
+    # Told by the tree ---------------------------------------------------------------------------
 
-    def add(self, client: str) -> None:
-        """Add an inactive client without allocations.
+    def _changed(self, node: _DrfNode) -> None:
+        if node.parent is not None:
+            node.parent.outdated[node] = None
 
-        Raises:
-            InvariantBroken: it is there already.
-        """
-        if client in self._leaves:
-            raise InvariantBroken(f"sorter client {client} is added twice")
-        node = self._root
-        for name in client.split("/") if self._is_hierarchical else (client,):
-            if node.client is not None:
-                self._split(node)
-            node = node.children.get(name) or self._new_child(node, name)
-        if node.children:
-            node = self._new_child(node, VIRTUAL_LEAF)
-        node.client = client
-        self._leaves[client] = node
+    def _weights_changed(self) -> None:
+        self._exact_weights = {p: Fraction(repr(float(w))) for p, w in self._weights.items()}
+        self._weights_version += 1
 
-    def remove(self, client: str) -> None:
-        """Forget a client; what it still holds is taken off the sums above it."""
-        leaf = self._leaf(client)
-        self.deactivate(client)
-        self._subtract(leaf, dict(leaf.allocated))
-        del self._leaves[client]
-        leaf.client = None
-        self._prune(leaf)
+    def _new_child(self, parent: _DrfNode, name: str) -> _DrfNode:
+        parent.weighed = _NEVER
+        return super()._new_child(parent, name)
 
-    def activate(self, client: str) -> None:
-        leaf = self._leaf(client)
-        if not leaf.active_leaves:
-            self._count_active(leaf, 1)
-
-    def deactivate(self, client: str) -> None:
-        leaf = self._leaf(client)
-        if leaf.active_leaves:
-            self._count_active(leaf, -1)
-
-    def __contains__(self, client: str) -> bool:
-        return client in self._leaves
-
-    def is_active(self, client: str) -> bool:
-        return bool(self._leaf(client).active_leaves)
-
-    @property
-    def clients(self) -> Iterator[str]:
-        return iter(self._leaves)
-
-    @property
-    def is_drawn(self) -> bool:
-        return False
-
-    @property
-    def has_clients(self) -> bool:
-        return bool(self._leaves)
-
-    @property
-    def has_active(self) -> bool:
-        return bool(self._root.active_leaves)
-
-    # Bookings -----------------------------------------------------------------------------------
-
-    def allocated(self, client: str, quantities: Quantities) -> None:
-        is_fresh = self._is_fresh
-        scales = self._totals.scales if is_fresh else _NO_SCALES
-        node: _Node | None = self._leaf(client)
-        while node is not None:
-            held = node.allocated
-            share = 0
-            for name, milli in quantities.items():
-                milli += held.get(name, 0)
-                held[name] = milli
-                scaled = milli * scales.get(name, 0)
-                if scaled > share:
-                    share = scaled
-            node.allocations += 1
-            if is_fresh and node.entry is not None:
-                # Only what grew can have raised the share: the other names need no look.
-                self._move_back(node, max(share * node.factor, node.entry[0]))
-            node = node.parent
-
-    def unallocated(self, client: str, quantities: Quantities) -> None:
-        """Raises ``InvariantBroken`` when the client does not hold so much."""
-        leaf = self._leaf(client)
-        for name, milli in quantities.items():
-            if leaf.allocated.get(name, 0) < milli:
-                raise InvariantBroken(f"sorter client {client} does not hold {milli} of {name}")
-        self._subtract(leaf, quantities)
-
-    def update_weights(self, weights: Mapping[str, float]) -> None:
-        """Set weights by path; 1.0 is the default of every path.
-
-        Raises:
-            InvalidInput: a weight is not a finite number above 0; nothing is changed then.
-        """
-        exact = {path: _exact_weight(path, weight) for path, weight in weights.items()}
-        for path, weight in exact.items():
-            if weight == _NO_WEIGHT:
-                self._weights.pop(path, None)
-            else:
-                self._weights[path] = weight
-        self._weights_changed = True
-
-    # Answers ------------------------------------------------------------------------------------
-
-    def order(self) -> Iterator[str]:
-        self._refresh()
-        # Each level is copied when it is entered: bookings made meanwhile only move nodes on
-        # levels entered already, so this is the order as of the start.
-        pending = [(self._root, iter(tuple(self._root.order)))]
-        while pending:
-            parent, entries = pending[-1]
-            for _, _, name in entries:
-                node = parent.children[name]
-                if node.client is None:
-                    pending.append((node, iter(tuple(node.order))))
-                    break
-                yield node.client
-            else:
-                pending.pop()
-
-    def share(self, client: str) -> Fraction:
-        return self._totals.share(self._leaf(client).allocated)
-
-    def path_share(self, path: str) -> Fraction:
-        """Dominant share of everything at and below a path, before weighing."""
-        node = self._root
-        for name in path.split("/") if self._is_hierarchical else (path,):
-            node = node.children[name]
-        return self._totals.share(node.allocated)
-
-    def allocation(self, client: str) -> Quantities:
-        """What the client holds, in thousandths."""
-        return dict(self._leaf(client).allocated)
-
-    # Tree ---------------------------------------------------------------------------------------
-
-    def _leaf(self, client: str) -> _Node:
-        leaf = self._leaves.get(client)
-        if leaf is None:
-            raise InvariantBroken(f"sorter client {client} is unknown")
-        return leaf
-
-    def _new_child(self, parent: _Node, name: str) -> _Node:
-        child = _Node(name, parent)
-        parent.children[name] = child
-        weight = self._weights.get(child.path, _NO_WEIGHT)
-        if parent.multiple % weight.numerator:
-            self._weights_changed = True
-        else:
-            child.factor = parent.multiple // weight.numerator * weight.denominator
-        return child
-
-    def _split(self, node: _Node) -> None:
-        """Turn a leaf into an inner node above a virtual leaf that takes the client over."""
-        leaf = self._new_child(node, VIRTUAL_LEAF)
-        leaf.client, node.client = node.client, None
-        assert leaf.client is not None
-        self._leaves[leaf.client] = leaf
-        leaf.allocated = dict(node.allocated)
-        leaf.allocations = node.allocations
-        leaf.active_leaves = node.active_leaves
-        if self._is_fresh:
-            self._reposition(leaf)
-
-    def _prune(self, node: _Node) -> None:
-        """Remove a node without client and children, and what becomes pointless above it."""
-        while node.parent is not None and node.client is None and not node.children:
-            del node.parent.children[node.name]
-            node = node.parent
-        if node.parent is not None and list(node.children) == [VIRTUAL_LEAF]:
-            self._collapse(node)
-
-    def _collapse(self, node: _Node) -> None:
-        """Undo :meth:`_split`: the virtual leaf is alone, so its parent becomes the leaf again."""
-        leaf = node.children.pop(VIRTUAL_LEAF)
-        assert leaf.client is not None
-        node.client = leaf.client
-        node.order.clear()
-        self._leaves[leaf.client] = node
-
-    def _count_active(self, leaf: _Node, change: int) -> None:
-        is_fresh = self._is_fresh
-        node: _Node | None = leaf
-        while node is not None:
-            node.active_leaves += change
-            if is_fresh:
-                self._reposition(node)
-            elif not node.active_leaves:
-                self._take_out(node)
-            node = node.parent
-
-    def _subtract(self, leaf: _Node, quantities: Quantities) -> None:
-        is_fresh = self._is_fresh
-        node: _Node | None = leaf
-        while node is not None:
-            held = node.allocated
-            for name, milli in quantities.items():
-                left = held.get(name, 0) - milli
-                if left:
-                    held[name] = left
-                else:
-                    held.pop(name, None)
-            if is_fresh:
-                self._reposition(node)
-            node = node.parent
+    def _drop_child(self, parent: _DrfNode, child: _DrfNode) -> None:
+        super()._drop_child(parent, child)
+        self._take_out(child, parent.order)
+        parent.outdated.pop(child, None)
 
     # Order --------------------------------------------------------------------------------------
 
-    @property
-    def _is_fresh(self) -> bool:
-        return not self._weights_changed and self._version == self._totals.version
+    def _siblings(self, parent: _DrfNode) -> Iterator[_DrfNode]:
+        if len(parent.active) < 2:
+            yield from tuple(parent.active.values())
+            return
+        self._settle(parent)
+        children = parent.children
+        # Bookings made meanwhile only move nodes on levels entered already.
+        for _, _, name in tuple(parent.order):
+            yield children[name]
 
-    def _entry_of(self, node: _Node) -> _Entry:
-        scales = self._totals.scales
-        share = 0
-        for name, milli in node.allocated.items():
-            share = max(share, milli * scales.get(name, 0))
-        return (share * node.factor, node.allocations, node.name)
+    def _settle(self, parent: _DrfNode) -> None:
+        """Bring the order of the children up to date."""
+        if not self._is_current(parent):
+            self._rebuild(parent)
+        elif parent.outdated:
+            for node in parent.outdated:
+                self._move(node, parent.order)
+        parent.outdated.clear()
 
-    def _reposition(self, node: _Node) -> None:
+    def _is_current(self, parent: _DrfNode) -> bool:
+        """Whether the order is right but for children that are known to be outdated."""
+        return parent.version == self._totals.version and parent.weighed == self._weights_version
+
+    def _move(self, node: _DrfNode, order: list[_Entry]) -> None:
         """Put one node where it now belongs among its siblings."""
-        parent = node.parent
-        if parent is None:
-            return
-        entry = self._entry_of(node) if node.active_leaves else None
-        if entry == node.entry:
-            return
-        self._take_out(node)
-        if entry is not None:
-            insort(parent.order, entry)
-            node.entry = entry
+        self._take_out(node, order)
+        if node.is_served:
+            node.entry = self._entry_of(node)
+            insort(order, node.entry)
 
-    def _move_back(self, node: _Node, weighted_share: int) -> None:
-        """A booking never brings a node forward."""
-        assert node.parent is not None
-        assert node.entry is not None
-        order = node.parent.order
-        entry = (weighted_share, node.allocations, node.name)
-        place = 0
-        if len(order) > 1:
-            place = bisect_left(order, node.entry)
-        del order[place]
-        insort(order, entry, place)
-        node.entry = entry
-
-    def _take_out(self, node: _Node) -> None:
-        if node.entry is not None and node.parent is not None:
-            order = node.parent.order
+    def _take_out(self, node: _DrfNode, order: list[_Entry]) -> None:
+        if node.entry is not None:
             del order[bisect_left(order, node.entry)]
             node.entry = None
 
-    def _refresh(self) -> None:
-        """Bring every order up to date after the totals or the weights changed."""
-        if self._is_fresh:
-            return
-        pending = [self._root]
-        while pending:
-            parent = pending.pop()
-            if self._weights_changed:
-                self._weigh_children(parent)
-            for node in parent.children.values():
-                node.entry = self._entry_of(node) if node.active_leaves else None
-                if node.children:
-                    pending.append(node)
-            entries = (node.entry for node in parent.children.values())
-            parent.order = sorted(entry for entry in entries if entry is not None)
-        self._version = self._totals.version
-        self._weights_changed = False
+    def _entry_of(self, node: _DrfNode) -> _Entry:
+        scales = self._totals.scales
+        share = 0
+        for name, milli in node.allocated.items():
+            scaled = milli * scales.get(name, 0)
+            if scaled > share:
+                share = scaled
+        return (share * node.factor, node.allocations, node.name)
 
-    def _weigh_children(self, parent: _Node) -> None:
-        children = list(parent.children.values())
-        weights = [self._weights.get(child.path, _NO_WEIGHT) for child in children]
-        parent.multiple = math.lcm(*(weight.numerator for weight in weights))
-        for child, weight in zip(children, weights, strict=True):
-            child.factor = parent.multiple // weight.numerator * weight.denominator
+    def _rebuild(self, parent: _DrfNode) -> None:
+        """Sort anew after the totals, the weights or the children changed."""
+        if parent.weighed != self._weights_version:
+            self._weigh_children(parent)
+        parent.order = []
+        for node in parent.children.values():
+            node.entry = self._entry_of(node) if node.is_served else None
+            if node.entry is not None:
+                parent.order.append(node.entry)
+        parent.order.sort()
+        parent.version = self._totals.version
+
+    def _weigh_children(self, parent: _DrfNode) -> None:
+        weights = [self._exact_weights.get(n.path, _NO_WEIGHT) for n in parent.children.values()]
+        multiple = math.lcm(*(weight.numerator for weight in weights))
+        for child, weight in zip(parent.children.values(), weights, strict=True):
+            child.factor = multiple // weight.numerator * weight.denominator
+        parent.weighed = self._weights_version
 
     # Invariants ---------------------------------------------------------------------------------
 
-    def check_invariants(self) -> None:
-        """Raise ``InvariantBroken`` when sums, counts or orders contradict the leaves."""
-        pending = [self._root]
-        while pending:
-            node = pending.pop()
-            if node.client is None:
-                self._check_inner(node)
-            elif node.children or node.order or self._leaves.get(node.client) is not node:
-                raise InvariantBroken(f"sorter leaf {node.path} has children or another client")
-            pending.extend(node.children.values())
-
-    def _check_inner(self, node: _Node) -> None:
-        if node is not self._root and not node.children:
-            raise InvariantBroken(f"sorter node {node.path} has neither client nor children")
-        sums: dict[str, int] = {}
+    def _check_inner(self, node: _DrfNode) -> None:
+        super()._check_inner(node)
+        if not self._is_current(node):
+            return
         for child in node.children.values():
-            for name, milli in child.allocated.items():
-                sums[name] = sums.get(name, 0) + milli
-        if sums != node.allocated:
-            raise InvariantBroken(f"sorter node {node.path} does not hold the sum of its children")
-        if node.active_leaves != sum(child.active_leaves for child in node.children.values()):
-            raise InvariantBroken(f"sorter node {node.path} miscounts its active leaves")
-        active = [child for child in node.children.values() if child.active_leaves]
-        if self._is_fresh and node.order != sorted(self._entry_of(child) for child in active):
+            entry = self._entry_of(child) if child.is_served else None
+            if child.entry != entry and child not in node.outdated:
+                raise InvariantBroken(f"sorter node {child.path} is outdated and nobody knows")
+        entries = (child.entry for child in node.children.values())
+        if node.order != sorted(entry for entry in entries if entry is not None):
             raise InvariantBroken(f"sorter node {node.path} has its children in a wrong order")
 
 
@@ -413,10 +175,4 @@ def drf_sorter(totals: ClusterTotals, *, is_hierarchical: bool, rng: random.Rand
     return DrfSorter(totals, is_hierarchical=is_hierarchical)
 
 
-def _exact_weight(path: str, weight: float) -> Fraction:
-    if not math.isfinite(weight) or weight <= 0:
-        raise InvalidInput(f"weight of {path}", f"must be a finite number above 0, not {weight}")
-    return Fraction(repr(float(weight)))
-
-
-__all__ = ["VIRTUAL_LEAF", "DrfSorter", "drf_sorter"]
+__all__ = ["DrfSorter", "drf_sorter"]

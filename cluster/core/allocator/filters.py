@@ -295,9 +295,14 @@ class RefusalFilters:
         found = None if refusals is None else refusals.get(client)
         if refusals is None or found is None:
             return False, []
-        if all(refusal.until_s > now_s for refusal in found):
-            return False, []
         forgotten_s = -math.inf if keeps_turns_since_s is None else keeps_turns_since_s
+        if found.older is None:
+            if found.until_s > now_s:
+                return False, []
+            if found.turn_s is not None and found.until_s > forgotten_s:
+                return True, [found]
+        elif all(refusal.until_s > now_s for refusal in found):
+            return False, []
         kept = [
             refusal
             for refusal in found

@@ -18,7 +18,7 @@ _Rank = tuple[float, int, str]
 """Priority (negated), share in whole units, name."""
 
 
-class PrioritySorter(TreeSorter):
+class PrioritySorter(TreeSorter[Node]):
     """A :class:`~cluster.core.allocator.sorter.Sorter` by priority; ties by dominant share.
 
     The order of siblings is remembered; a change among them costs a sort of an almost sorted list
@@ -26,7 +26,7 @@ class PrioritySorter(TreeSorter):
     """
 
     def __init__(self, totals: ClusterTotals, *, is_hierarchical: bool = True) -> None:
-        super().__init__(totals, is_hierarchical=is_hierarchical)
+        super().__init__(totals, Node, is_hierarchical=is_hierarchical)
         self._ranks: dict[str, _Rank] = {}
         """By path; one that is missing is computed when asked for."""
         self._sorted: dict[str, tuple[Node, ...]] = {}

@@ -69,11 +69,8 @@ class QuotaBook:
         self.free: dict[str, int] = {}
         """Free headroom."""
         self.version = 0
-
-    @property
-    def is_used(self) -> bool:
+        self.is_used = False
         """Whether any role has a quota; without, nothing is counted and nothing is bounded."""
-        return bool(self._nodes)
 
     @property
     def quotas(self) -> Quotas:
@@ -92,6 +89,7 @@ class QuotaBook:
         for role in sorted(self._quotas):  # a role comes before those below it
             parent = next((self._nodes[a] for a in ancestors(role) if a in self._nodes), None)
             self._nodes[role] = _Node(role, self._quotas[role], parent)
+        self.is_used = bool(self._nodes)
         self._recount(agents)
 
     def _recount(self, agents: Iterable[AgentBook]) -> None:

@@ -21,7 +21,7 @@ from cluster.core.allocator.sorter import ClusterTotals
 from cluster.core.allocator.tree_sorter import Node, TreeSorter
 
 
-class RandomSorter(TreeSorter):
+class RandomSorter(TreeSorter[Node]):
     """A :class:`~cluster.core.allocator.sorter.Sorter` that draws lots.
 
     Args:
@@ -33,7 +33,7 @@ class RandomSorter(TreeSorter):
     def __init__(
         self, totals: ClusterTotals, rng: random.Random, *, is_hierarchical: bool = True
     ) -> None:
-        super().__init__(totals, is_hierarchical=is_hierarchical)
+        super().__init__(totals, Node, is_hierarchical=is_hierarchical)
         self._rng = rng
 
     def _siblings(self, parent: Node) -> Iterator[Node]:

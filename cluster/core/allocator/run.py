@@ -89,6 +89,9 @@ class Run:
         self._is_turn_of_deferred = False
         self._is_held = False
         """Whether the agent that is visited is held for a demand that does not fit yet."""
+        self._judged = EMPTY
+        self._is_judged_worth = False
+        """Whether what was judged last may be worth an offer: the same is asked several times."""
         self.looked_at = 0
 
     def decide(self, rng: random.Random) -> list[Allocation]:
@@ -177,13 +180,23 @@ class Run:
         """Come back to those who refused, the longest waiting first; ties as they were asked."""
         deferred, self._deferred = self._deferred, {}
         self._is_turn_of_deferred = True
-        for client in sorted(deferred, key=deferred.__getitem__):
+        for role, clients in self._longest_waiting_first(deferred):
             if not self._may_be_worth(agent.free):
                 break
-            claim = self._quotas.claim(client.role) if is_first_stage else None
+            claim = self._quotas.claim(role) if is_first_stage else None
             if claim is None or claim:
-                self._offer_to(agent, client.role, (client,), refusals, claim)
+                self._offer_to(agent, role, clients, refusals, claim)
         self._is_turn_of_deferred = False
+
+    def _longest_waiting_first(
+        self, deferred: dict[Client, float]
+    ) -> Iterator[tuple[str, list[Client]]]:
+        """Clients by the time of their turn; of those of one time as all would be asked."""
+        turns: dict[float, list[Client]] = {}
+        for client, turn_s in deferred.items():
+            turns.setdefault(turn_s, []).append(client)
+        while turns:
+            yield from self._in_order(turns.pop(min(turns)))
 
     def _has_needed(self, free: Resources) -> bool:
         have = free.open_quantities()
@@ -195,19 +208,9 @@ class Run:
         self.looked_at += 1
         barred: Container[Client] = _NOBODY
         if refusals:
-            free, now_s = agent.free, self._now_s
-            refusing = {
-                client
-                for client, refusal in refusals.items()
-                if client.is_served
-                and (
-                    (refusal.resources is free and refusal.until_s > now_s)
-                    or refusal.forbids(free, now_s)
-                )
-            }
+            barred = refusing = self._refusing(refusals, agent.free)
             if len(refusing) == self._books.served:
                 return
-            barred = refusing
         walked: list[str] = []
         for role in self._roles():
             if not self._has_open(agent.free):
@@ -217,6 +220,25 @@ class Run:
             self._ask_role(agent, role, barred, refusals, is_first_stage)
             if not self._may_be_worth(agent.free):
                 return
+
+    def _refusing(self, refusals: Refusals, free: Resources) -> set[Client]:
+        """Who refused all that is free; those whose refusal has ended are noted as deferred."""
+        now_s, deferred = self._now_s, self._deferred
+        refusing = set()
+        for client, refusal in refusals.items():
+            if not client.is_served:
+                continue
+            if refusal.older is None:
+                # By far the most frequent: one refusal, of exactly what is free.
+                if refusal.resources is free or refusal.resources.contains(free):
+                    if refusal.until_s > now_s:
+                        refusing.add(client)
+                    elif refusal.turn_s is not None:
+                        refusing.add(client)
+                        deferred[client] = refusal.turn_s
+            elif refusal.forbids(free, now_s):
+                refusing.add(client)
+        return refusing
 
     def _ask_for_reserved(
         self,
@@ -252,11 +274,13 @@ class Run:
             if not claim:
                 return
         clients = self._books.clients_of[role]
-        framework_ids = self._frameworks(role)
-        if barred is _NOBODY:
-            asked: Iterable[Client] = (clients[framework_id] for framework_id in framework_ids)
+        asked: Iterable[Client]
+        if len(clients) == 1:
+            asked = tuple(clients.values())
         else:
-            asked = [client for f in framework_ids if (client := clients[f]) not in barred]
+            asked = (clients[framework_id] for framework_id in self._frameworks(role))
+        if barred is not _NOBODY:
+            asked = [client for client in asked if client not in barred]
             if not asked:
                 return
         self._offer_to(agent, role, asked, refusals, claim)
@@ -274,8 +298,8 @@ class Run:
         if awake:
             asked = [*asked, *(client for client in awake if client.is_served)]
         if refusals:
-            free, now_s = agent.free, self._now_s
-            asked = [c for c in asked if c not in refusals or not refusals[c].forbids(free, now_s)]
+            refusing = self._refusing({c: refusals[c] for c in asked if c in refusals}, agent.free)
+            asked = [client for client in asked if client not in refusing]
         if not asked:
             return
         self.looked_at += 1
@@ -322,13 +346,17 @@ class Run:
         """
         usable = self._usable(agent, role)
         has_shared = bool(usable.marks & Marks.SHARED)
-        is_worth_by_default = is_worth(usable, self._min_allocatable)
+        is_worth_by_default = self._is_worth_by_default(usable)
         for client in clients:
             if not is_worth_by_default and client.min_allocatable is None:
                 continue
             if not self._suitability.is_capable(client, agent):
                 continue
-            offer = self._draft(client, agent, usable, has_shared=has_shared)
+            assert client.framework is not None
+            offer = usable
+            if has_shared:
+                offer = offer.minus_up_to(self._shared_offered.get(agent.agent_id, EMPTY))
+            offer = offer.without(client.framework.dropped_marks)
             if self._quotas.is_used:
                 full = offer
                 offer = offer.chopped(self._quotas.room(role, claim))
@@ -344,10 +372,14 @@ class Run:
                 if refusal is not None and self._is_kept_away(client, refusal, offer):
                     continue
             self._book(agent, client, offer)
+            if refusals:
+                self._filters.turn_given(agent.agent_id, client, self._now_s)
+            if offer is usable and not has_shared:
+                return  # there is nothing left for the role
             if not self._may_be_worth(agent.free):
                 return
             usable = self._usable(agent, role)
-            is_worth_by_default = is_worth(usable, self._min_allocatable)
+            is_worth_by_default = self._is_worth_by_default(usable)
             if claim is not None:
                 claim = self._quotas.claim(role)
                 if not claim:
@@ -370,16 +402,6 @@ class Run:
         self._deferred[client] = turn_s
         return True
 
-    def _draft(
-        self, client: Client, agent: AgentBook, usable: Resources, *, has_shared: bool
-    ) -> Resources:
-        """What of the usable part the client understands; shared things if not offered yet."""
-        if has_shared:
-            usable = usable.minus_up_to(self._shared_offered.get(agent.agent_id, EMPTY))
-        assert client.framework is not None
-        dropped = client.framework.dropped_marks
-        return usable.without(dropped) if usable.marks & dropped else usable
-
     def _book(self, agent: AgentBook, client: Client, offer: Resources) -> None:
         has_held = client in agent.booked
         self._books.book(agent, client, offer)
@@ -388,7 +410,6 @@ class Run:
         made = self.made[key] = offer if earlier is None else earlier + offer
         if has_held:
             agent.offers[client] = made
-        self._filters.turn_given(agent.agent_id, client, self._now_s)
         if earlier is None:
             client.offers_made += 1
             client.last_offer_s = self._now_s
@@ -403,7 +424,15 @@ class Run:
         """Whether so much may be worth an offer to anybody."""
         if self._books.minimums:
             return bool(resources)
-        return is_worth(resources, self._min_allocatable)
+        return self._is_worth_by_default(resources)
+
+    def _is_worth_by_default(self, resources: Resources) -> bool:
+        if not resources:
+            return False
+        if resources is not self._judged:
+            self._judged = resources
+            self._is_judged_worth = is_worth(resources, self._min_allocatable)
+        return self._is_judged_worth
 
     # Orders -------------------------------------------------------------------------------------
 

@@ -1,11 +1,16 @@
 """The books of a sorter over a tree of clients: who is below whom, who holds what, who is served.
 
-Each component of a client's name is a node which sums what is held below it; a client that is
-also inner (``a`` when ``a/b`` exists) sits below itself in a virtual leaf named ``.``. Decided
-here: that subtrees keep together and that only active clients are served. Not here: in which order
-siblings are, which is what a sorter adds (``_siblings``).
+Each component of a client's name is a node; a client that is also inner (``a`` when ``a/b``
+exists) sits below itself in a virtual leaf named ``.``::
 
-For sorters that do not need the incremental order of :mod:`cluster.core.allocator.drf`.
+    root ── a ── .        client "a"
+         │    ├─ b        client "a/b"
+         │    └─ c        client "a/c"
+         └─ z             client "z"
+
+A node below the root sums what is held at and below it. Decided here: that subtrees keep together
+and that only active clients are served. Not here: in which order siblings are, which is what a
+sorter adds (``_siblings``).
 
 Source: allocator.md §5.1 (tree, traversal).
 """
@@ -14,56 +19,87 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from fractions import Fraction
+from typing import Final, Generic, Self, TypeVar
 
-from cluster.core.allocator.drf import VIRTUAL_LEAF
 from cluster.core.allocator.sorter import ClusterTotals
 from cluster.errors import InvalidInput, InvariantBroken
 from cluster.model.values import Quantities
 
-WEIGHT_DEFAULT = 1.0
+VIRTUAL_LEAF: Final = "."
+"""Name of the leaf that stands for a client which also has clients below it; no role has it."""
+
+WEIGHT_DEFAULT: Final = 1.0
 
 
 class Node:
     """A path component: a leaf when ``client`` is set, else inner (or the root)."""
 
-    __slots__ = ("active", "allocated", "children", "client", "is_active", "name", "parent", "path")
+    __slots__ = (
+        "active",
+        "allocated",
+        "allocations",
+        "children",
+        "client",
+        "is_active",
+        "name",
+        "parent",
+        "path",
+    )
 
-    def __init__(self, name: str, parent: "Node | None") -> None:
+    parent: Self | None
+    children: dict[str, Self]
+    active: dict[str, Self]
+    """The children at or below which somebody is to be served."""
+
+    def __init__(self, name: str, parent: Self | None) -> None:
         self.name = name
         self.parent = parent
         self.path: str = f"{parent.path}/{name}" if parent is not None and parent.path else name
-        self.children: dict[str, Node] = {}
-        self.active: dict[str, Node] = {}
-        """The children at or below which somebody is to be served."""
+        self.children = {}
+        self.active = {}
         self.client: str | None = None
         self.is_active = False
         """Of a leaf: whether its client is to be served."""
         self.allocated: dict[str, int] = {}
+        self.allocations = 0
+        """How many were made so far."""
+
+    @property
+    def is_served(self) -> bool:
+        return self.is_active or bool(self.active)
 
 
-class TreeSorter(ABC):
+N = TypeVar("N", bound=Node)
+
+
+class TreeSorter(ABC, Generic[N]):
     """A :class:`~cluster.core.allocator.sorter.Sorter` without an order of its own.
 
     Args:
         totals: what shares are fractions of; may be shared among sorters.
+        node_type: makes a node of a name and a parent.
         is_hierarchical: whether ``/`` in a client's name separates levels (roles) or not
             (framework ids).
     """
 
-    def __init__(self, totals: ClusterTotals, *, is_hierarchical: bool = True) -> None:
+    def __init__(self, totals: ClusterTotals, node_type: type[N], *, is_hierarchical: bool) -> None:
         self._totals = totals
+        self._node_type = node_type
         self._is_hierarchical = is_hierarchical
-        self._root = Node("", None)
-        self._leaves: dict[str, Node] = {}
+        self._root = node_type("", None)
+        self._leaves: dict[str, N] = {}
         self._weights: dict[str, float] = {}
 
     @abstractmethod
-    def _siblings(self, parent: Node) -> Iterator[Node]:
+    def _siblings(self, parent: N) -> Iterator[N]:
         """The active children of a node in serving order, fixed when first asked for one."""
 
     @abstractmethod
-    def _changed(self, node: Node) -> None:
-        """To be told: what is held below a node changed, or whether it is served."""
+    def _changed(self, node: N) -> None:
+        """To be told: what is held below a node changed, or whether it is served.
+
+        Of the root nobody needs to know.
+        """
 
     @abstractmethod
     def _weights_changed(self) -> None:
@@ -141,13 +177,15 @@ class TreeSorter(ABC):
     # Bookings -----------------------------------------------------------------------------------
 
     def allocated(self, client: str, quantities: Quantities) -> None:
-        node: Node | None = self._leaf(client)
-        while node is not None:
+        node = self._leaf(client)
+        parent = node.parent
+        while parent is not None:
             held = node.allocated
             for name, milli in quantities.items():
                 held[name] = held.get(name, 0) + milli
+            node.allocations += 1
             self._changed(node)
-            node = node.parent
+            node, parent = parent, parent.parent
 
     def unallocated(self, client: str, quantities: Quantities) -> None:
         """Raises ``InvariantBroken`` when the client does not hold so much."""
@@ -190,6 +228,13 @@ class TreeSorter(ABC):
     def share(self, client: str) -> Fraction:
         return self._totals.share(self._leaf(client).allocated)
 
+    def path_share(self, path: str) -> Fraction:
+        """Dominant share of everything at and below a path, before weighing."""
+        node = self._root
+        for name in path.split("/") if self._is_hierarchical else (path,):
+            node = node.children[name]
+        return self._totals.share(node.allocated)
+
     def allocation(self, client: str) -> Quantities:
         """What the client holds, in thousandths."""
         return dict(self._leaf(client).allocated)
@@ -199,48 +244,54 @@ class TreeSorter(ABC):
 
     # Tree ---------------------------------------------------------------------------------------
 
-    def _leaf(self, client: str) -> Node:
+    def _leaf(self, client: str) -> N:
         leaf = self._leaves.get(client)
         if leaf is None:
             raise InvariantBroken(f"sorter client {client} is unknown")
         return leaf
 
-    def _new_child(self, parent: Node, name: str) -> Node:
-        child = parent.children[name] = Node(name, parent)
+    def _new_child(self, parent: N, name: str) -> N:
+        child = parent.children[name] = self._node_type(name, parent)
         return child
 
-    def _split(self, node: Node) -> None:
+    def _drop_child(self, parent: N, child: N) -> None:
+        del parent.children[child.name]
+
+    def _split(self, node: N) -> None:
         """Turn a leaf into an inner node above a virtual leaf that takes the client over."""
         leaf = self._new_child(node, VIRTUAL_LEAF)
         leaf.client, node.client = node.client, None
         assert leaf.client is not None
         self._leaves[leaf.client] = leaf
         leaf.allocated = dict(node.allocated)
+        leaf.allocations = node.allocations
         leaf.is_active, node.is_active = node.is_active, False
         if leaf.is_active:
             node.active[leaf.name] = leaf
         self._changed(leaf)
 
-    def _prune(self, node: Node) -> None:
+    def _prune(self, node: N) -> None:
         """Remove a node without client and children, and what becomes pointless above it."""
         while node.parent is not None and node.client is None and not node.children:
-            del node.parent.children[node.name]
-            node = node.parent
+            parent = node.parent
+            self._drop_child(parent, node)
+            node = parent
         if node.parent is not None and list(node.children) == [VIRTUAL_LEAF]:
             self._collapse(node)
 
-    def _collapse(self, node: Node) -> None:
+    def _collapse(self, node: N) -> None:
         """Undo :meth:`_split`: the virtual leaf is alone, so its parent becomes the leaf again."""
-        leaf = node.children.pop(VIRTUAL_LEAF)
+        leaf = node.children[VIRTUAL_LEAF]
+        self._drop_child(node, leaf)
         assert leaf.client is not None
         node.client = leaf.client
         node.is_active = leaf.is_active
         node.active.clear()
         self._leaves[leaf.client] = node
 
-    def _subtract(self, leaf: Node, quantities: Quantities) -> None:
-        node: Node | None = leaf
-        while node is not None:
+    def _subtract(self, leaf: N, quantities: Quantities) -> None:
+        node, parent = leaf, leaf.parent
+        while parent is not None:
             held = node.allocated
             for name, milli in quantities.items():
                 left = held.get(name, 0) - milli
@@ -249,7 +300,7 @@ class TreeSorter(ABC):
                 else:
                     held.pop(name, None)
             self._changed(node)
-            node = node.parent
+            node, parent = parent, parent.parent
 
     # Invariants ---------------------------------------------------------------------------------
 
@@ -264,21 +315,20 @@ class TreeSorter(ABC):
                 raise InvariantBroken(f"sorter leaf {node.path} has children or another client")
             pending.extend(node.children.values())
 
-    def _check_inner(self, node: Node) -> None:
+    def _check_inner(self, node: N) -> None:
         if node is not self._root and not node.children:
             raise InvariantBroken(f"sorter node {node.path} has neither client nor children")
         sums: dict[str, int] = {}
         for child in node.children.values():
             for name, milli in child.allocated.items():
                 sums[name] = sums.get(name, 0) + milli
-        if sums != node.allocated:
+        if node is not self._root and sums != node.allocated:
             raise InvariantBroken(f"sorter node {node.path} does not hold the sum of its children")
         for name, child in node.children.items():
-            is_served = child.is_active or bool(child.active)
-            if (node.active.get(name) is child) != is_served:
+            if (node.active.get(name) is child) != child.is_served:
                 raise InvariantBroken(f"sorter node {child.path} is served wrongly")
         if not node.active.keys() <= node.children.keys():
             raise InvariantBroken(f"sorter node {node.path} serves somebody who is gone")
 
 
-__all__ = ["WEIGHT_DEFAULT", "Node", "TreeSorter"]
+__all__ = ["VIRTUAL_LEAF", "WEIGHT_DEFAULT", "Node", "TreeSorter"]

@@ -177,17 +177,24 @@ class Admission:
             case _:
                 pass  # the other operations change no agent's place
 
+    def refused(self, operation: RegistryOperation) -> None:
+        """An agent to be marked gone was pruned from the registry before: it may come anew."""
+        if isinstance(operation, MarkAgentGone):
+            self._leaving.pop(operation.agent_id, None)
+
     def _admitted(self, agent_id: AgentId) -> None:
         state = self._state
         record = state.agents.get(agent_id)
         if record is None:
-            return
+            return None
         record.advance(AgentStep.ADMITTED, state.now_s)
+        self._add_to_allocator(record)
+        if self._is_displaced(record):
+            return self._begin_removal(record, REPLACED)
         state.emit(Link(record.peer))
         state.emit(StartObserver(agent_id, record.peer))
         state.emit(SendAgentRegistered(record.peer, agent_id))
-        self._add_to_allocator(record)
-        self._turn_away_if_down(record)
+        return self._turn_away_if_down(record)
 
     # Coming back ---------------------------------------------------------------------------------
 
@@ -220,17 +227,20 @@ class Admission:
         if other.state in _STANDING:
             self._begin_removal(other, REPLACED)
 
+    def _is_displaced(self, record: AgentRecord) -> bool:
+        """Another agent came from the address while the registry was being written."""
+        return self._state.agents.at_peer(record.peer) is not record
+
     def _readmitted(self, agent_id: AgentId) -> None:
         """Rebuild the books from what the agent reports, and tell the frameworks."""
         state = self._state
         record = state.agents.get(agent_id)
         report = self._reports.pop(agent_id, None)
         if record is None or report is None:
-            return  # only the description of an agent that was here all the time
+            return None  # only the description of an agent that was here all the time
         record.advance(AgentStep.READMITTED, state.now_s)
         state.tally.counts["slave_reregistrations"] += 1
         record.reregistered_s = state.now_s
-        state.emit(Link(record.peer))
         ended = self._learn_frameworks(report)
         held = _Held(state, record)
         for task in self._add_reported_tasks(report, held):
@@ -239,10 +249,13 @@ class Admission:
             )
         self._add_reported_executors(record, report, held)
         self._add_to_allocator(record)
+        if self._is_displaced(record):
+            return self._begin_removal(record, REPLACED)
+        state.emit(Link(record.peer))
         state.emit(SendAgentReregistered(record.peer, agent_id, (), state.now_s))
         self._catch_up(record, report, ended)
         state.emit(StartObserver(agent_id, record.peer))
-        self._turn_away_if_down(record)
+        return self._turn_away_if_down(record)
 
     def _turn_away_if_down(self, record: AgentRecord) -> None:
         """The machine may have been taken down while the registry was being written."""

@@ -3,7 +3,7 @@
 Source: master.md §6.2 (steps 3 and 4).
 """
 
-from cluster.model.operations import Conversion, single
+from cluster.model.conversions import Conversion, single
 from cluster.model.resources import EMPTY, Resources
 
 

@@ -35,10 +35,10 @@ from cluster.model.calls import (
     ChangeResources,
     ReconcileOperations,
 )
+from cluster.model.conversions import Conversion, conversion, taken
 from cluster.model.ids import AgentId, FrameworkId
 from cluster.model.operations import (
     Change,
-    Conversion,
     Destroy,
     Grow,
     OperationId,
@@ -48,13 +48,12 @@ from cluster.model.operations import (
     OperationUuid,
     Shrink,
     change_name,
-    conversion,
     is_speculative,
     provider_of,
-    taken,
 )
-from cluster.model.resources import EMPTY, ReservationType, ResourceIdentity, Resources
+from cluster.model.resources import EMPTY, Resources
 from cluster.model.roles import ANY_ROLE
+from cluster.model.volumes import is_checkpointed, is_persistent_volume
 from cluster.validation.operations import Asker, Place, change_error, operation_id_error
 
 ORPHAN_ADOPTION_WAIT_S = 600.0
@@ -102,7 +101,7 @@ class Changes:
             basket.convert(known)
             self._state.convert_held(framework.framework_id, role, agent, known)
             if isinstance(operation.change, Grow | Shrink):
-                basket.freeze(known.after.where(_is_volume))
+                basket.freeze(known.after.where(is_persistent_volume))
         return self.order(
             agent,
             operation.change,
@@ -446,7 +445,8 @@ class Changes:
     def _adopt(self, agent: AgentRecord, report: OperationReport) -> None:
         """An operation of an earlier master, or from before the agent was lost."""
         state = self._state
-        if state.operations.is_full(report.framework_id):
+        has_room = state.operations.has_room_on(agent.agent_id)
+        if state.operations.is_full(report.framework_id) or not has_room:
             return state.warn(
                 "operations", f"agent {agent.agent_id} reports too many operations: not all kept"
             )
@@ -597,17 +597,6 @@ def _status_of(record: OperationRecord, message: str) -> OperationStatus:
     )
 
 
-def _is_volume(identity: ResourceIdentity) -> bool:
-    return identity.disk is not None and identity.disk.persistence is not None
-
-
-def _is_kept(identity: ResourceIdentity) -> bool:
-    """What an agent must remember beyond its own flags: dynamic reservations and volumes."""
-    return _is_volume(identity) or any(
-        level.type is ReservationType.DYNAMIC for level in identity.reservations
-    )
-
-
 def asker_of(framework: FrameworkRecord, role: str) -> Asker:
     """As whom a framework orders changes.
 
@@ -637,7 +626,7 @@ def knows_operations(agent: AgentRecord) -> bool:
 
 def checkpoint_order(agent: AgentRecord) -> SendCheckpointResources:
     """What an agent that knows no operations shall have."""
-    return SendCheckpointResources(agent.peer, agent.total.where(_is_kept))
+    return SendCheckpointResources(agent.peer, agent.total.where(is_checkpointed))
 
 
 __all__ = [

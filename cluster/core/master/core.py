@@ -74,8 +74,8 @@ from cluster.model.calls import (
     UpdateFramework,
     UpdateRefused,
 )
+from cluster.model.conversions import single
 from cluster.model.ids import MasterId
-from cluster.model.operations import single
 from cluster.model.resources import EMPTY
 
 
@@ -192,6 +192,8 @@ class MasterCore:
             self.state.tally.registry_written(event.operation)
             self._admission.written(event.operation)
             self._operators.written(event.operation)
+        else:
+            self._admission.refused(event.operation)
         if event.request is not None:
             self._operators.answer_written(event.request, outcome)
 

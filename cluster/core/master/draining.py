@@ -139,6 +139,10 @@ class Draining:
                     state.draining[agent_id] = None
             case registry.MarkAgentGone(agent_id) | registry.RemoveAgent(agent_id):
                 self._forget(agent_id)
+            case registry.PruneAgents(agent_ids):
+                for agent_id in agent_ids:
+                    if state.registry.serving(agent_id) is None:
+                        self._forget(agent_id)
             case _:
                 pass
 

@@ -19,6 +19,7 @@ from enum import Enum, auto
 from cluster.core.master.lifecycles import advance
 from cluster.core.master.story import Story
 from cluster.errors import InvariantBroken
+from cluster.model.conversions import taken
 from cluster.model.ids import AgentId, FrameworkId
 from cluster.model.operations import (
     Change,
@@ -28,13 +29,14 @@ from cluster.model.operations import (
     OperationUuid,
     change_name,
     is_speculative,
-    taken,
 )
 from cluster.model.resources import EMPTY
 
 # What a framework (or all operators together) may have under way, or finished and not acknowledged.
 OUTSTANDING_PER_OWNER_MAX = 10_000
 COMPLETED_OPERATIONS_MAX = 1_000
+# Whom the operations belong to that an agent reports, it can make up.
+OUTSTANDING_PER_AGENT_MAX = 20_000
 
 
 class OperationStep(Enum):
@@ -157,8 +159,10 @@ class OperationBook:
         self,
         completed_max: int = COMPLETED_OPERATIONS_MAX,
         outstanding_per_owner_max: int = OUTSTANDING_PER_OWNER_MAX,
+        outstanding_per_agent_max: int = OUTSTANDING_PER_AGENT_MAX,
     ) -> None:
         self.outstanding_per_owner_max = outstanding_per_owner_max
+        self.outstanding_per_agent_max = outstanding_per_agent_max
         self._known: dict[OperationUuid, OperationRecord] = {}
         self._by_agent: dict[AgentId, dict[OperationUuid, None]] = {}
         self._by_owner: dict[FrameworkId | None, dict[OperationUuid, None]] = {}
@@ -201,6 +205,10 @@ class OperationBook:
     def is_full(self, owner: FrameworkId | None) -> bool:
         """Whether the framework (or all operators together, None) has too many under way."""
         return len(self._by_owner.get(owner, ())) >= self.outstanding_per_owner_max
+
+    def has_room_on(self, agent_id: AgentId) -> bool:
+        """Whether one more may be learnt of from an agent."""
+        return len(self._by_agent.get(agent_id, ())) < self.outstanding_per_agent_max
 
     def add(self, record: OperationRecord) -> None:
         self._known[record.uuid] = record
@@ -252,6 +260,7 @@ class OperationBook:
 __all__ = [
     "COMPLETED_OPERATIONS_MAX",
     "OPERATION_TRANSITIONS",
+    "OUTSTANDING_PER_AGENT_MAX",
     "OUTSTANDING_PER_OWNER_MAX",
     "REPORTED_STEPS",
     "OperationBook",

@@ -7,6 +7,7 @@ from cluster.core.master.agents import AgentRecord
 from cluster.core.master.answers import ACCEPTED, BAD_REQUEST, CONFLICT, Answer
 from cluster.core.master.changes import Changes, operator_asker
 from cluster.core.master.state import MasterState
+from cluster.model.conversions import conversion
 from cluster.model.operations import (
     Change,
     Create,
@@ -16,7 +17,6 @@ from cluster.model.operations import (
     Shrink,
     Unreserve,
     change_name,
-    conversion,
 )
 from cluster.model.operator_calls import (
     CreateVolumes,

@@ -32,10 +32,10 @@ from cluster.core.master.operations import OperationBook
 from cluster.core.master.registry import Registry
 from cluster.core.master.tallies import SOURCE_MASTER, MasterTally, OfferEnd
 from cluster.core.master.tasks import TaskBook, TaskRecord
+from cluster.model.conversions import Conversion, single
 from cluster.model.domains import FaultDomain
 from cluster.model.ids import AgentId, FrameworkId, MasterId, OfferId
 from cluster.model.offers import InverseOffer, Offer
-from cluster.model.operations import Conversion, single
 from cluster.model.resources import EMPTY, Resources
 from cluster.model.task_states import TaskState, UpdateReason
 from cluster.model.tasks import StatusReport

@@ -11,14 +11,16 @@ from cluster.core.master.frameworks import FrameworkRecord
 from cluster.core.master.tasks import TaskBook
 from cluster.model.agents import AgentCapability
 from cluster.model.calls import LaunchGroup
-from cluster.model.resources import Resources
+from cluster.model.resources import EMPTY, Resources
 from cluster.model.tasks import Defect, ExecutorSpec, TaskSpec
+from cluster.model.values import ValueType
 
 RULE_ID_IN_USE = 2
 RULE_WRONG_AGENT = 3
 RULE_ROLE = 7
 RULE_LIMITS = 10
 RULE_EXECUTOR = 12
+RULE_OVERLAP = 13
 RULE_TOO_LARGE = 14
 RULE_CGROUPS = 15
 
@@ -58,6 +60,7 @@ class TaskRules:
             group.defect
             or self._executor_defect(group.executor)
             or self._cgroups_defect(group)
+            or _overlap_defect(group)
             or _size_defect("task group and its executor", needed, basket)
         )
 
@@ -146,6 +149,22 @@ def small_executor(executor: ExecutorSpec) -> str | None:
 
 def _in_use(task: TaskSpec) -> Defect:
     return Defect(RULE_ID_IN_USE, f"task_id: '{task.task_id}' is already in use by this framework")
+
+
+def _overlap_defect(group: LaunchGroup) -> Defect | None:
+    """Ports and sets add up to a union, in which something that two tasks use is there once.
+
+    Differs: Mesos launches such a group, and offers again what the first task to end gives back.
+    """
+    held = EMPTY
+    for task in group.tasks:
+        mine = task.resources.where(lambda identity: identity.type is not ValueType.SCALAR)
+        rest = mine.minus_up_to(held)
+        if rest != mine:
+            text = f"resources: [{mine - rest}] of task '{task.task_id}' is another task's already"
+            return Defect(RULE_OVERLAP, text)
+        held = held + mine
+    return None
 
 
 def _size_defect(who: str, needed: Resources, basket: Basket) -> Defect | None:

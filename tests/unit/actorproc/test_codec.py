@@ -45,6 +45,11 @@ def test_protobuf_is_named_by_its_full_name():
     assert protobuf_codec(Empty).decode(b"") == Empty()
 
 
+def test_a_codec_is_made_once_per_class():
+    assert protobuf_codec(StringValue) is protobuf_codec(StringValue)
+    assert protobuf_codec(StringValue) is not protobuf_codec(Value)
+
+
 def test_protobuf_cut_short():
     with pytest.raises(DecodeError):
         protobuf_codec(Value).decode(b"\x1a\x05ab")

@@ -7,8 +7,8 @@ from google.protobuf import json_format
 
 from cluster.core.agent.executor_state import Drain
 from cluster.model.attributes import Attributes
+from cluster.model.conversions import with_checkpointed
 from cluster.model.ids import AgentId
-from cluster.model.operations import with_checkpointed
 from cluster.model.resources import EMPTY, Resources
 from cluster.web.agent_state import agent_state_json
 from cluster.wire.agent import AgentDescription

@@ -12,7 +12,6 @@ from cluster.core.agent import executor_events as ev
 from cluster.core.agent.executor_events import TimerKey
 from cluster.core.agent.executor_state import COMPLETED_FRAMEWORKS_MAX, STATUSES_PER_TASK_MAX
 from cluster.core.agent.executors import NO_WAIT_STATUS, Executors
-from cluster.model.conversions import volume_mounts
 from cluster.model.executors import (
     DrainRequested,
     ExecutorDescription,
@@ -27,6 +26,7 @@ from cluster.model.frameworks import FrameworkCapability, FrameworkSpec
 from cluster.model.ids import ContainerId, ExecutorId, FrameworkId, TaskId
 from cluster.model.resources import Resources
 from cluster.model.task_states import TaskState, UpdateReason
+from cluster.model.volumes import volume_mounts
 from tests.unit.model.test_conversions import bundle, volume
 
 SMALL = Resources.parse("cpus:0.1;mem:32")

@@ -16,7 +16,7 @@ from cluster.model.agent_operations import (
     OperationName,
     OperationsReconciled,
 )
-from cluster.model.conversions import PersistentVolume, own_conversion
+from cluster.model.conversions import own_conversion
 from cluster.model.operations import (
     Create,
     Destroy,
@@ -27,6 +27,7 @@ from cluster.model.operations import (
     Unreserve,
 )
 from cluster.model.resources import EMPTY, Resources
+from cluster.model.volumes import PersistentVolume
 from tests.unit.model.test_conversions import ADS, bundle, scalar, volume
 
 

@@ -18,6 +18,7 @@ from cluster.model.ids import FrameworkId, TaskId
 from cluster.model.resources import Resources
 from cluster.model.task_states import TaskState, UpdateReason
 from cluster.wire import agent as wire
+from cluster.wire import relayed
 from cluster.wire.checked_ids import check_id
 from cluster.wire.pb import mesos_pb2 as mesos
 from cluster.wire.pb import messages_pb2 as internal
@@ -183,7 +184,7 @@ def test_exits_and_acknowledgements():
         assert wire.exited_executor_message(*ids, want.status) == want
     for want in recorded("b-executor-crash", "StatusUpdateAcknowledgementMessage", sender=AGENT):
         ids = (want.slave_id.value, want.framework_id.value, want.task_id.value)
-        assert wire.acknowledgement(*ids, want.uuid) == want
+        assert relayed.acknowledgement(*ids, want.uuid) == want
 
 
 def test_reregistration():

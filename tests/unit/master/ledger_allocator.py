@@ -23,7 +23,7 @@ from cluster.core.allocator.events import (
     ResourcesRecovered,
 )
 from cluster.errors import InvariantBroken
-from cluster.model.operations import single
+from cluster.model.conversions import single
 from cluster.model.resources import EMPTY
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from cluster.core.master.basket import Basket
-from cluster.model.operations import Conversion
+from cluster.model.conversions import Conversion
 from cluster.model.resources import EMPTY, Resources, ResourcesNotContained
 from tests.unit.master.operation_values import reserved, volume
 

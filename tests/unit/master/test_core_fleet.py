@@ -418,6 +418,37 @@ def test_the_master_s_registry_is_pruned_by_age_and_number():
     assert not harness.pending_writes
 
 
+def long_unreachable():
+    """An agent that the next cleaning of the registry forgets."""
+    harness = Harness(registry_max_agent_age_s=100.0)
+    harness.recover()
+    harness.register()
+    harness.write()
+    harness.feed(AgentPingsMissed(A))
+    harness.write()
+    harness.now_s += 101.0
+    return harness
+
+
+def test_an_agent_that_is_pruned_before_it_is_marked_gone_can_come_anew():
+    harness = long_unreachable()
+    harness.feed(RegistryGcDue())
+    answer = harness.operate(MarkAgentAsGone(A))
+    assert (answer.status, answer.text) == (409, f"agent {A} is unknown")
+    harness.reregister(agent_id=A)
+    harness.write_all()
+    assert harness.state.agents.get(A).is_connected
+
+
+def test_a_draining_agent_that_is_pruned_is_forgotten():
+    harness = long_unreachable()
+    harness.operate(DrainAgent(A))
+    assert list(harness.state.draining) == [A]
+    harness.feed(RegistryGcDue())
+    harness.write()
+    assert not harness.state.draining
+
+
 def test_everything_is_there_after_a_restart():
     first = Harness(seed_weights={"seed": 7.0})
     first.recover()

@@ -90,6 +90,29 @@ def test_agent_being_marked_unreachable_gets_no_offers_and_cannot_return_yet():
     assert harness.state.tasks.get("m-0000", "t") is not None
 
 
+def test_an_agent_that_loses_its_address_while_it_is_admitted_is_removed():
+    harness = Harness()
+    harness.register()
+    harness.reregister(agent_id="m-S1")
+    harness.write_all()
+    assert [agent.agent_id for agent in harness.state.agents] == [B]
+    assert not harness.of(SendAgentRegistered), "nobody by that name listens there any more"
+    assert [e.agent_id for e in harness.of(SendAgentReregistered)] == [B]
+    assert harness.state.registry.admitted_ids == (B,)
+
+
+def test_an_agent_that_loses_its_address_while_it_returns_is_removed():
+    harness = running_task()
+    harness.feed(AgentPingsMissed(A))
+    harness.write()
+    harness.reregister([task_report()], [framework_spec("m-0000")])
+    harness.reregister(agent_id="m-S1")
+    harness.write_all()
+    assert [agent.agent_id for agent in harness.state.agents] == [B]
+    assert not len(harness.state.tasks)
+    assert harness.of(SendReport)[-1].report.state.name == "LOST"
+
+
 def test_framework_removed_while_its_agent_returns():
     harness = running_task()
     harness.feed(AgentPingsMissed(A))
@@ -142,12 +165,25 @@ def test_too_many_missing_agents_end_the_master(limit, ends):
     harness.feed(AgentRecoveryTimedOut())
     assert bool(harness.of(EndMaster)) is ends
     assert bool(harness.pending_writes) is not ends
+    assert harness.state.tally.counts["recovery_slave_removals"] == (0 if ends else 1)
     if ends:
         (end,) = harness.of(EndMaster)
         assert end.text == (
             "1 of 2 agents did not come back, which is more than "
             "--recovery_agent_removal_limit allows (49%)"
         )
+
+
+def test_an_agent_that_another_replaces_is_counted_as_such():
+    harness = Harness()
+    harness.register()
+    harness.write()
+    harness.feed(PeerLost(AGENT))
+    harness.register()
+    harness.write_all()
+    counts = harness.state.tally.counts
+    assert counts["slave_removals"] == counts["slave_removals/reason_registered"] == 1
+    assert counts["slave_removals/reason_unregistered"] == 0
 
 
 def test_new_agents_never_get_the_id_of_a_known_one():

@@ -263,6 +263,19 @@ def test_a_group_is_launched_whole_or_not_at_all(last, how, words):
     assert cluster.held == held
 
 
+def test_a_port_goes_to_one_task_of_a_group():
+    cluster = Cluster(text="cpus:4;mem:4096;ports:[1-9]")
+    effects = cluster.group(
+        task_spec("a", text="cpus:1;ports:[2-4]"), task_spec("b", text="cpus:1;ports:[4-5]")
+    )
+    assert not of(effects, SendRunTaskGroup)
+    assert "ports:[4-4]] of task 'b' is another task's" in reports(effects)[0].message
+    effects = cluster.group(
+        task_spec("a", text="cpus:1;ports:[2-4]"), task_spec("b", text="cpus:1;ports:[5-5]")
+    )
+    assert of(effects, SendRunTaskGroup)
+
+
 def test_all_groups_of_an_executor_are_limited_in_one_way():
     cluster = Cluster()
     cluster.group(task_spec("a", shares_cgroups=False))

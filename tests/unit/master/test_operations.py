@@ -517,6 +517,15 @@ def test_operations_under_way_are_limited():
     assert "too many operations" in of(effects, Warn)[0].text
 
 
+def test_an_agent_cannot_report_operations_without_end():
+    cluster = Cluster()
+    cluster.harness.state.operations.outstanding_per_agent_max = 2
+    reports = tuple(report(name, framework_id=f"f-{name.decode()}") for name in (b"u", b"v", b"w"))
+    effects = told(cluster, operations=reports)
+    assert "too many operations" in of(effects, Warn)[0].text
+    assert len(cluster.harness.state.operations) == 2
+
+
 def test_what_an_adopted_operation_works_on_is_not_offered():
     disk = provided(id="d")
     cluster = Cluster(agent={"total": Resources.parse("cpus:4") + disk})

@@ -21,6 +21,7 @@ from cluster.core.master.effects import (
 from cluster.core.master.events import AllocationIntervalElapsed, SubscribeReceived
 from cluster.model.agents import AgentCapability
 from cluster.model.calls import Accept, ChangeResources, Launch, Subscribe
+from cluster.model.conversions import unreserved_once, without_volume
 from cluster.model.frameworks import FrameworkCapability
 from cluster.model.operations import (
     Create,
@@ -32,8 +33,6 @@ from cluster.model.operations import (
     Reserve,
     Shrink,
     Unreserve,
-    unreserved_once,
-    without_volume,
 )
 from cluster.model.resources import (
     DiskSource,

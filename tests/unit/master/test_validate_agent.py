@@ -2,8 +2,10 @@
 
 import pytest
 
+from cluster.errors import InvalidInput
 from cluster.model.task_states import TaskState
 from cluster.validation.agent import read_registration, read_reregistration, version_error
+from cluster.wire.master_intake import agent_update
 from cluster.wire.pb import mesos_pb2 as mesos
 from cluster.wire.pb import messages_pb2 as internal
 from cluster.wire.resources import resources_to_pb
@@ -151,3 +153,14 @@ def test_good_version(version):
 @pytest.mark.parametrize("version", ["", "1", "1.0", "one.two.three", "0.99.99", "-1.0.0"])
 def test_bad_version(version):
     assert version_error(version).startswith("version: ")
+
+
+def test_a_resource_provider_is_listed_once():
+    message = internal.UpdateSlaveMessage(slave_id={"value": "a"})
+    for _ in range(2):
+        provider = message.resource_providers.providers.add()
+        provider.info.id.value = "p"
+        provider.total_resources.extend(resources("disk:5"))
+        provider.total_resources[0].provider_id.value = "p"
+    with pytest.raises(InvalidInput, match="p is listed twice"):
+        agent_update(message)

@@ -8,16 +8,9 @@ from hypothesis import strategies as st
 
 from cluster.errors import InvalidInput
 from cluster.model import conversions as conv
-from cluster.model.operations import (
-    Create,
-    CreateDisk,
-    Destroy,
-    Grow,
-    Reserve,
-    Shrink,
-    Unreserve,
-    with_checkpointed,
-)
+from cluster.model import volumes
+from cluster.model.conversions import with_checkpointed
+from cluster.model.operations import Create, CreateDisk, Destroy, Grow, Reserve, Shrink, Unreserve
 from cluster.model.resources import (
     Disk,
     DiskSource,
@@ -208,7 +201,7 @@ def test_what_is_checkpointed():
         scalar("mem", 1, ADS),
         volume(5, reservations=STATIC),
     )
-    kept = conv.checkpointed_part(total.allocated_to("ads"))
+    kept = volumes.checkpointed_part(total.allocated_to("ads"))
     assert kept == bundle(scalar("mem", 1, ADS), volume(5, reservations=STATIC))
 
 
@@ -231,7 +224,7 @@ def test_what_is_remembered_finds_its_place_again(made):
         scalar("disk", 9, (), Disk(source=MOUNT)),
     )
     total = with_checkpointed(declared, bundle(*made))
-    assert conv.checkpointed_part(total) == bundle(*made)
+    assert volumes.checkpointed_part(total) == bundle(*made)
     assert total.quantities() == declared.quantities()
     with pytest.raises(InvalidInput, match="checkpointed_resources"):
         with_checkpointed(bundle(scalar("cpus", 0.5)), bundle(*made))
@@ -239,17 +232,17 @@ def test_what_is_remembered_finds_its_place_again(made):
 
 def test_copies_of_shared_volumes_are_not_counted():
     one = volume(5, is_shared=True)
-    assert conv.holds_all(bundle(one), bundle(one, one))
-    assert not conv.holds_all(bundle(), bundle(one))
-    assert not conv.holds_all(bundle(volume(5)), bundle(volume(5), volume(5)))
+    assert volumes.holds_all(bundle(one), bundle(one, one))
+    assert not volumes.holds_all(bundle(), bundle(one))
+    assert not volumes.holds_all(bundle(volume(5)), bundle(volume(5), volume(5)))
 
 
 def test_volumes_are_told_apart_by_role_and_id_not_by_size():
-    assert conv.persistent_volumes(bundle(volume(5), volume(6), volume(5, "w"))) == (
-        conv.PersistentVolume("ads", "v", None),
-        conv.PersistentVolume("ads", "w", None),
+    assert volumes.persistent_volumes(bundle(volume(5), volume(6), volume(5, "w"))) == (
+        volumes.PersistentVolume("ads", "v", None),
+        volumes.PersistentVolume("ads", "w", None),
     )
-    (mount,) = conv.volume_mounts(bundle(volume(5, path="here")))
+    (mount,) = volumes.volume_mounts(bundle(volume(5, path="here")))
     assert mount.container_path == "here"
 
 
@@ -271,7 +264,7 @@ def test_any_story_keeps_what_there_is_and_can_be_remembered(story):
         except ResourcesNotContained:
             continue
         assert total.quantities() == declared.quantities()
-        assert with_checkpointed(declared, conv.checkpointed_part(total)) == total
+        assert with_checkpointed(declared, volumes.checkpointed_part(total)) == total
 
 
 def test_a_volume_entry_read_back_from_a_bundle_can_be_resized():
