@@ -73,6 +73,7 @@ def _summary_json(row: Summary, now_s: float) -> dict[str, Json]:
         "share_of_framework": _standing_json(row.in_role),
         "share_of_role": _standing_json(row.in_cluster),
         "offers": row.offers_made,
+        "offers_saved": row.offers_saved,
         "seconds_since_last_offer": None if last_s is None else now_s - last_s,
         "blocked_by": [
             {"reason": obstacle.name, "text": obstacle.value} for obstacle in row.general

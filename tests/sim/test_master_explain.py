@@ -96,6 +96,7 @@ async def test_a_row_for_every_framework_and_role():
                 "served": 3,
             },
             "offers": 1,
+            "offers_saved": 0,
             "seconds_since_last_offer": 0.0,
             "blocked_by": [],
         }

@@ -89,6 +89,7 @@ class Client:
         capable_of: kind of agent to whether it can take such an agent at all.
         allowed_on: agent to what its offer constraints say; only asked where it has some.
         offers_made: how many offers it got.
+        offers_saved: how many it did not get because of its constraints or its own minimum.
         last_offer_s: when it got the last one.
     """
 
@@ -102,6 +103,7 @@ class Client:
         "last_offer_s",
         "min_allocatable",
         "offers_made",
+        "offers_saved",
         "role",
     )
 
@@ -115,6 +117,7 @@ class Client:
         self.capable_of: dict[int, bool] = {}
         self.allowed_on: dict[AgentId, bool] | None = None
         self.offers_made = 0
+        self.offers_saved = 0
         self.last_offer_s: float | None = None
 
     def describe(self, framework: Framework | None) -> None:

@@ -132,6 +132,8 @@ class Summary:
     Attributes:
         general: what keeps every agent away, if anything.
         offers_made: how many offers it got since it took up the role here.
+        offers_saved: how many it was spared because of what it said once: its constraints and its
+            own minimum.
         last_offer_s: when it got the last one, on the clock of the allocator's events.
     """
 
@@ -141,6 +143,7 @@ class Summary:
     in_role: Standing
     general: tuple[Obstacle, ...]
     offers_made: int
+    offers_saved: int
     last_offer_s: float | None
 
 
@@ -226,6 +229,7 @@ class Explainer:
             in_role=self._standing(sorter, framework_id, 1.0, places),
             general=tuple(self._general(client)),
             offers_made=client.offers_made,
+            offers_saved=client.offers_saved,
             last_offer_s=client.last_offer_s,
         )
 
@@ -307,7 +311,7 @@ class Explainer:
             return Obstacle.AGENT_DEACTIVATED
         if not agent.is_listed:
             return Obstacle.NOT_WHITELISTED
-        if not self._suitability.is_capable(client, agent):
+        if not self._suitability.could_take(client, agent):
             failed = self._suitability.failed_kind(client, agent)
             of_kind = (obstacle for bit, obstacle in _KINDS if bit == failed)
             return next(of_kind, Obstacle.OFFER_CONSTRAINTS)

@@ -161,7 +161,7 @@ class Holding:
     def _could_serve(self, client: Client, agent: AgentBook, demand: Demand) -> bool:
         return (
             agent.is_offerable
-            and self._suitability.is_capable(client, agent)
+            and self._suitability.could_take(client, agent)
             and is_worth(usable_part(client, agent.total), demand)
         )
 

@@ -135,8 +135,12 @@ class Run:
         for client in self._fresh:
             minimum = client.min_allocatable
             if is_worth(agent.free, self._min_allocatable if minimum is None else minimum):
-                if self._suitability.is_capable(client, agent):
+                if self._suitability.could_take(client, agent):
                     return True
+        for client in self._fresh:  # what they said once saved these offers: count them
+            if is_worth(agent.free, self._min_allocatable):
+                if self._suitability.is_capable(client, agent):
+                    self._suitability.is_enough(client, agent.free, self._min_allocatable)
         return False
 
     # One agent ----------------------------------------------------------------------------------

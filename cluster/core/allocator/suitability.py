@@ -73,7 +73,7 @@ class Suitability:
         """Offers not made because of what frameworks said once: constraints, smallest offers."""
 
     def is_capable(self, client: Client, agent: AgentBook) -> bool:
-        """Whether the client may be offered anything of this agent at all."""
+        """Whether the client may be offered anything of this agent at all; counts what is saved."""
         verdict = client.capable_of.get(agent.kind)
         if verdict is None:
             verdict = client.capable_of[agent.kind] = self._judge_kind(client, agent.kind)
@@ -102,7 +102,23 @@ class Suitability:
             return LACKS_HIERARCHICAL_ROLE
         return 0
 
+    def could_take(self, client: Client, agent: AgentBook) -> bool:
+        """As ``is_capable``, for those who make no offers: nothing is counted."""
+        if client.framework is None or self._failed(client, client.framework, agent.kind):
+            return False
+        return client.allowed_on is None or self._allows(client, agent)
+
     def _is_allowed(self, client: Client, agent: AgentBook) -> bool:
+        verdict = self._allows(client, agent)
+        if not verdict:
+            self._count_saved(client)
+        return verdict
+
+    def _count_saved(self, client: Client) -> None:
+        self.filtered_offers += 1
+        client.offers_saved += 1
+
+    def _allows(self, client: Client, agent: AgentBook) -> bool:
         """What the offer constraints say; asked once per client and agent."""
         assert client.allowed_on is not None
         verdict = client.allowed_on.get(agent.agent_id)
@@ -111,8 +127,6 @@ class Suitability:
             constraints = client.framework.traits.constraints
             verdict = constraints is None or constraints.allow(client.role, agent.traits.facts)
             client.allowed_on[agent.agent_id] = verdict
-        if not verdict:
-            self.filtered_offers += 1
         return verdict
 
     def is_enough(
@@ -125,7 +139,7 @@ class Suitability:
         if is_worth(offer, own):
             return True
         if is_worth(offer, min_allocatable):
-            self.filtered_offers += 1
+            self._count_saved(client)
         return False
 
 

@@ -464,6 +464,30 @@ def test_explaining_changes_nothing_not_even_lots():
     assert offers(explains=True) == offers(explains=False)
 
 
+CHOOSY = [
+    FrameworkTraits(constraints=on_host("there")),
+    FrameworkTraits(min_allocatable={"a/x": ({"cpus": 8000},)}),
+]
+
+
+@pytest.mark.parametrize("comes", ["framework", "agent"])
+@pytest.mark.parametrize("traits", CHOOSY, ids=["constraints", "minimum"])
+def test_offers_that_a_wish_saved_are_counted_once_and_not_by_asking(traits, comes):
+    h = Harness(holding=HoldingOptions())
+    choosy = FrameworkAdded(F1, ("a/x",), traits=traits)
+    agent = AgentAdded(S1, Resources.parse(FULL), traits=at("here"))
+    for event in (choosy, agent) if comes == "agent" else (agent, choosy):
+        h.tell(event)
+        assert h.run() == []
+    h.framework("f2", "b")
+    assert is_offered_to_f1(h) is False
+    for _ in range(3):
+        assert explained(h).summary.offers_saved == 1
+        assert h.allocator.explain(F2, "b", h.now_s).summary.offers_saved == 0
+        assert h.allocator.statistics.filtered_offers == 1
+        h.tick()
+
+
 def test_who_is_not_there_has_no_explanation():
     h = Harness()
     h.framework("f1", "a")
