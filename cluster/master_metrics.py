@@ -11,7 +11,8 @@ Our own keys make two old complaints visible:
   for each framework; ``offers/timed_out``;
 - starvation: ``roles/<role>/waiting_secs``, how long a framework that wants offers in a role has
   had none, for each framework and, as the longest of them, for the master;
-  ``offers/filtered`` counts offers saved by what frameworks said once and for all.
+  ``offers/filtered`` counts offers saved by what frameworks said once and for all, for the master
+  and for each framework in the roles that it has.
 
 Source: http-api.md §8; the recorded snapshots of a real master.
 """
@@ -25,6 +26,7 @@ from urllib.parse import quote
 
 from actorproc import Clock
 from actorproc.metrics import Metric, MetricKind, MetricsRegistry
+from cluster.core.allocator.events import AllocatorStatistics
 from cluster.core.master.core import MasterCore
 from cluster.core.master.frameworks import FrameworkRecord
 from cluster.core.master.state import MasterState
@@ -254,7 +256,8 @@ def gather(
     _add_operations(values, state)
     _add_offers(values, "master/", state.tally.offers, state.offers.all(), state, now_s)
     _add_resources(values, state)
-    _add_allocator(values, state)
+    statistics = state.allocator.statistics
+    _add_allocator(values, state, statistics)
     _add_principals(values, state, counts)
     _add_system(values)
     longest: dict[str, float] = {}
@@ -262,7 +265,8 @@ def gather(
         for role, waiting_s in framework.tally.waits.waiting_s(now_s).items():
             longest[role] = max(waiting_s, longest.get(role, 0.0))
         if per_framework:
-            _add_framework(values, state, framework, now_s)
+            saved = statistics.filtered_of.get(framework.framework_id, 0)
+            _add_framework(values, state, framework, saved, now_s)
     for role, waiting_s in longest.items():
         values.gauge(f"master/roles/{role}/waiting_secs", waiting_s)
     return values
@@ -431,8 +435,7 @@ def _amounts(resources: Resources, *, revocable: bool) -> Mapping[str, int]:
     return resources.where(lambda identity: identity.is_revocable is revocable).quantities()
 
 
-def _add_allocator(values: Values, state: MasterState) -> None:
-    statistics = state.allocator.statistics
+def _add_allocator(values: Values, state: MasterState, statistics: AllocatorStatistics) -> None:
     values.counter("allocator/mesos/allocation_runs", state.tally.counts["allocation_runs"])
     values.counter("master/offers/filtered", statistics.filtered_offers)
     for role, count in statistics.active_filters.items():
@@ -463,10 +466,11 @@ def _add_system(values: Values) -> None:
 
 
 def _add_framework(
-    values: Values, state: MasterState, framework: FrameworkRecord, now_s: float
+    values: Values, state: MasterState, framework: FrameworkRecord, saved: int, now_s: float
 ) -> None:
     tally, framework_id = framework.tally, framework.framework_id
     prefix = f"master/frameworks/{quote(framework.spec.name, safe='')}/{framework_id}/"
+    values.counter(f"{prefix}offers/filtered", saved)
     values.gauge(f"{prefix}subscribed", framework.is_connected)
     for word, known, counted in (
         ("calls", _CALLS, tally.calls),

@@ -248,6 +248,9 @@ async def test_only_what_is_wished_for_is_offered(wish, wanted):
         assert {names[agent_id] for agent_id in offered(driven)} == wanted
         values = await world.master.metrics.snapshot()
         assert (values["master/offers/filtered"] > 0) is (wanted != {"h1", "h2"})
+        record = driven.record
+        mine = f"master/frameworks/{record.spec.name}/{record.framework_id}/offers/filtered"
+        assert values[mine] == values["master/offers/filtered"]
 
 
 async def test_what_one_does_not_wish_for_goes_to_another():
@@ -257,6 +260,10 @@ async def test_what_one_does_not_wish_for_goes_to_another():
         second = await add_agent(world, "h2", "r1")
         first = await add_agent(world, "h1", "r1")
         assert [offer.slave_id.value for offer in other.offers] == [second.agent_id]
+        values = await world.master.metrics.snapshot()
+        spared = {k.split("/")[-3]: v for k, v in values.items() if k.endswith("/offers/filtered")}
+        assert spared[other.framework_id] == 0
+        assert spared[driven.record.framework_id] > 0
         assert set(offered(driven)) == {first.agent_id}
 
 

@@ -38,6 +38,7 @@ Source: mesos ``hierarchical.cpp`` ``__generateOffers``; allocator.md §2 to §5
 
 import math
 import random
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from fractions import Fraction
 from typing import Protocol, assert_never
@@ -583,10 +584,15 @@ class HierarchicalAllocator:
     def statistics(self) -> AllocatorStatistics:
         """What is counted for operators."""
         roles = sorted(self._books.clients_of)
+        filtered_of: Counter[FrameworkId] = Counter()
+        for clients in self._books.clients_of.values():
+            for client in clients.values():
+                filtered_of[client.framework_id] += client.offers_saved
         return AllocatorStatistics(
             filtered_offers=self._suitability.filtered_offers,
             active_filters={role: self._filters.count_of_role(role) for role in roles},
             dominant_shares={role: float(self.role_share(role)) for role in roles},
+            filtered_of=filtered_of,
         )
 
     @property

@@ -346,11 +346,13 @@ class AllocatorStatistics:
             all: their offer constraints and their smallest wanted offers.
         active_filters: role -> refusals that keep offers away now.
         dominant_shares: role -> its dominant share, without the roles below it.
+        filtered_of: framework -> its part of ``filtered_offers``, in the roles that it has now.
     """
 
     filtered_offers: int = 0
     active_filters: Mapping[str, int] = field(default_factory=dict)
     dominant_shares: Mapping[str, float] = field(default_factory=dict)
+    filtered_of: Mapping[FrameworkId, int] = field(default_factory=dict)
 
 
 __all__ = [
