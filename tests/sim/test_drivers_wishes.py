@@ -260,6 +260,9 @@ async def test_what_one_does_not_wish_for_goes_to_another():
         second = await add_agent(world, "h2", "r1")
         first = await add_agent(world, "h1", "r1")
         assert [offer.slave_id.value for offer in other.offers] == [second.agent_id]
+        # Nobody wants the third: only who said so is spared an offer of it.
+        other.call("SUPPRESS")
+        await add_agent(world, "h3", "r1")
         values = await world.master.metrics.snapshot()
         spared = {k.split("/")[-3]: v for k, v in values.items() if k.endswith("/offers/filtered")}
         assert spared[other.framework_id] == 0
