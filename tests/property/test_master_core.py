@@ -119,6 +119,7 @@ SHARED = volume(10, "s", shared=True)
 DISKS = (provided(5, id="raw"), provided(7, profile="x"))
 OVERSUBSCRIBED = (Resources(), *(marked(Resources.parse(t), is_revocable=True) for t in TEXTS[:2]))
 FEEDBACK = frozenset(FrameworkCapability)
+SPECIAL = (SHARED, VOLUME, reserved("cpus:0.5"), OVERSUBSCRIBED[1], *DISKS)
 EXECUTOR = ExecutorSpec(ExecutorId("e"), None, Resources.parse("cpus:0.1;mem:32"), None, "e")
 
 
@@ -192,11 +193,12 @@ class Story:
         framework_id = self._framework_id()
         names = self.rng.sample(TASKS, self.rng.randrange(3))
         reports = [
-            task_report(
-                name,
-                framework_id,
-                self.rng.choice(("RUNNING", "STAGING", "FINISHED")),
-                self.rng.choice(TEXTS),
+            replace(
+                task_report(
+                    name, framework_id, self.rng.choice(("RUNNING", "STAGING", "FINISHED"))
+                ),
+                resources=self._used(),
+                role=self.rng.choice(("*", "a", "x")),
             )
             for name in names
         ]
@@ -209,6 +211,11 @@ class Story:
             ip=str(peer)[9:18],
             **self._shape(),
         )
+
+    def _used(self):
+        """What a task may hold, or say that it holds."""
+        plain = Resources.parse(self.rng.choice(TEXTS))
+        return self.rng.choice((plain, plain, plain, plain + self.rng.choice(SPECIAL), SHARED))
 
     def _shape(self):
         """How an agent describes itself this time."""
@@ -261,7 +268,7 @@ class Story:
             task_spec(
                 self.rng.choice(TASKS),
                 chosen[0].agent_id,
-                self.rng.choice(TEXTS),
+                resources=self._used(),
                 executor=self.rng.choice((None, None, EXECUTOR)),
             )
             for _ in range(self.rng.randint(1, 3))

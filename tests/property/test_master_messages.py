@@ -6,16 +6,25 @@ random parts; they come from peers that the master knows and from strangers, in 
 
 import asyncio
 import random
+from collections import Counter
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from actorproc import PID
+from actorproc import PID, Runtime
 from cluster.wire.pb import authentication_pb2 as authentication
 from cluster.wire.pb import mesos_pb2 as mesos
 from cluster.wire.pb import messages_pb2 as internal
 from cluster.wire.pb import scheduler_pb2 as scheduler
-from tests.sim.master_world import framework_info, master_world, resources, task_info
+from tests.sim.master_world import (
+    MULTI_ROLE,
+    FakeAgent,
+    FakeScheduler,
+    framework_info,
+    master_world,
+    resources,
+    task_info,
+)
 
 INSTALLED = (
     scheduler.Call,
@@ -103,34 +112,45 @@ def well_formed(rng, world):
     return rng.choice(makers)(rng, world)
 
 
-def _framework_id(rng):
-    return mesos.FrameworkID(value=rng.choice(("m-0000", "m-0001")))
+def _framework_id(rng, world):
+    known = [record.framework_id for record in world.state.frameworks]
+    return mesos.FrameworkID(value=rng.choice((*known, *known, "m-0000")))
 
 
-def _agent_id(rng):
-    return rng.choice(("m-S0", "m-S1"))
+def _agent_id(rng, world):
+    known = [record.agent_id for record in world.state.agents]
+    return rng.choice((*known, *known, "m-S0"))
 
 
 def _subscribe(rng, world):
     call = scheduler.Call(type=scheduler.Call.SUBSCRIBE)
     call.subscribe.framework_info.CopyFrom(
-        framework_info(checkpoint=rng.random() < 0.5, failover_timeout=rng.choice((0, 5)))
+        framework_info(
+            checkpoint=rng.random() < 0.5,
+            failover_timeout=rng.choice((0, 5)),
+            capabilities=(MULTI_ROLE,),
+            roles=rng.choice((("dev",), ("dev", "*"))),
+        )
     )
     if rng.random() < 0.6:
-        call.subscribe.framework_info.id.CopyFrom(_framework_id(rng))
+        call.subscribe.framework_info.id.CopyFrom(_framework_id(rng, world))
     call.subscribe.force = rng.random() < 0.5
     return call
 
 
 def _accept(rng, world):
-    framework_id = _framework_id(rng)
-    offers = world.state.offers.of_framework(framework_id.value)
+    offers = list(world.state.offers)
+    offer = rng.choice(offers) if offers else None
+    framework_id = _framework_id(rng, world)
+    if offer is not None and rng.random() < 0.9:
+        framework_id.value = offer.framework_id
     call = scheduler.Call(type=scheduler.Call.ACCEPT, framework_id=framework_id)
-    call.accept.offer_ids.add(value=rng.choice([o.offer_id for o in offers] or ["m-O0"]))
+    call.accept.offer_ids.add(value="m-O0" if offer is None else offer.offer_id)
+    agent_id = _agent_id(rng, world) if offer is None else offer.agent_id
     operation = call.accept.operations.add(type=mesos.Offer.Operation.LAUNCH)
     text = rng.choice(("cpus:1;mem:64", "cpus:1;ports:[2-4]"))
     operation.launch.task_infos.append(
-        task_info(rng.choice(("t", "u")), _agent_id(rng), text, executor=rng.choice((None, "e")))
+        task_info(rng.choice(("t", "u")), agent_id, text, executor=rng.choice((None, "e")))
     )
     call.accept.filters.refuse_seconds = rng.choice(FLOATS)
     return call
@@ -147,7 +167,7 @@ def _register(rng, world):
 
 
 def _reregister(rng, world):
-    agent_id, framework_id = _agent_id(rng), _framework_id(rng)
+    agent_id, framework_id = _agent_id(rng, world), _framework_id(rng, world)
     message = internal.ReregisterSlaveMessage(version="1.11.0")
     message.slave.hostname = "h"
     message.slave.id.value = agent_id
@@ -165,18 +185,24 @@ def _reregister(rng, world):
     return message
 
 
-def _change(rng):
-    """A change of resources; it may be impossible."""
-    operation = mesos.Offer.Operation(type=rng.choice(mesos.Offer.Operation.Type.values()))
-    if rng.random() < 0.2:
-        operation.id.value = rng.choice(("", "o"))
-    kept = resources(rng.choice(("cpus:1", "disk:10", "ports:[2-4]")))
+def _reserved(text, rng):
+    kept = resources(text)
     for resource in kept:
         resource.reservations.add(type=mesos.Resource.ReservationInfo.DYNAMIC, role="dev")
-        if rng.random() < 0.5:
+        if rng.random() < 0.9:
             resource.ClearField("role")
-    (disk,) = resources("disk:10")
-    disk.CopyFrom(kept[0])
+    return kept
+
+
+def _change(rng):
+    """A change of resources; it may be impossible."""
+    kinds = mesos.Offer.Operation.Type.values()
+    kind = rng.choice((*kinds, *(mesos.Offer.Operation.RESERVE, mesos.Offer.Operation.CREATE) * 4))
+    operation = mesos.Offer.Operation(type=kind)
+    if rng.random() < 0.2:
+        operation.id.value = rng.choice(("", "o"))
+    kept = _reserved(rng.choice(("cpus:1", "disk:10", "disk:10", "ports:[2-4]")), rng)
+    (disk,) = _reserved("disk:10", rng)
     disk.disk.persistence.id = "v"
     disk.disk.volume.container_path = "x"
     disk.disk.volume.mode = mesos.Volume.RW
@@ -211,7 +237,7 @@ def _operation_uuid(rng, world):
 def _agent_update(rng, world):
     """What an agent has now: perhaps spare resources, a provider, operations of its own making."""
     message = internal.UpdateSlaveMessage()
-    message.slave_id.value = _agent_id(rng)
+    message.slave_id.value = _agent_id(rng, world)
     message.update_oversubscribed_resources = rng.random() < 0.5
     if rng.random() < 0.5:
         message.oversubscribed_resources.extend(resources("cpus:1;mem:64"))
@@ -224,7 +250,7 @@ def _agent_update(rng, world):
         operation.latest_status.state = rng.choice(mesos.OperationState.values())
         operation.uuid.value = _operation_uuid(rng, world)
         if rng.random() < 0.7:
-            operation.framework_id.CopyFrom(_framework_id(rng))
+            operation.framework_id.CopyFrom(_framework_id(rng, world))
     if rng.random() < 0.5:
         provider = message.resource_providers.providers.add()
         provider.info.id.value, provider.info.type, provider.info.name = "p", "t", "n"
@@ -237,7 +263,7 @@ def _agent_update(rng, world):
 
 def _operation_status(rng, world):
     message = internal.UpdateOperationStatusMessage()
-    message.slave_id.value = _agent_id(rng)
+    message.slave_id.value = _agent_id(rng, world)
     message.operation_uuid.value = _operation_uuid(rng, world)
     message.status.state = rng.choice(mesos.OperationState.values())
     message.status.uuid.value = rng.choice((b"", b"s" * 16))
@@ -251,8 +277,8 @@ def _operation_status(rng, world):
 
 def _update(rng, world):
     message = internal.StatusUpdateMessage(pid="x")
-    message.update.framework_id.CopyFrom(_framework_id(rng))
-    message.update.slave_id.value = _agent_id(rng)
+    message.update.framework_id.CopyFrom(_framework_id(rng, world))
+    message.update.slave_id.value = _agent_id(rng, world)
     message.update.status.task_id.value = rng.choice(("t", "u"))
     message.update.status.state = rng.choice(mesos.TaskState.values())
     message.update.timestamp = 1.0
@@ -262,8 +288,8 @@ def _update(rng, world):
 
 def _other_call(rng, world):
     call = scheduler.Call(
-        type=scheduler.Call.Type.Value(rng.choice(("TEARDOWN", "REVIVE", "KILL"))),
-        framework_id=_framework_id(rng),
+        type=scheduler.Call.Type.Value(rng.choice(("TEARDOWN", *("REVIVE", "KILL") * 4))),
+        framework_id=_framework_id(rng, world),
     )
     call.kill.task_id.value = rng.choice(("t", "u"))
     return call
@@ -280,51 +306,83 @@ def mutate(body, rng):
 
 
 def random_message(rng, world):
-    """``(name, body)`` of one message."""
+    """A message, and its body, perhaps damaged."""
     choice = rng.random()
-    if choice < 0.55:
+    if choice < 0.7:
         message = well_formed(rng, world)
     else:
         message = rng.choice(INSTALLED)()
         fill(message, rng)
     body = message.SerializePartialToString()
-    if choice > 0.9:
+    if choice > 0.92:
         body = mutate(body, rng)
     if choice > 0.97:
         body = rng.randbytes(rng.randrange(40))
-    return message.DESCRIPTOR.full_name, body
+    return message, body
 
 
-PEERS = (
-    *(PID(f"scheduler-{n}", f"10.1.0.{n}", 1) for n in range(3)),
-    *(PID("slave(1)", f"10.2.0.{n}", 5051) for n in range(3)),
-    PID.EMPTY,
-    PID("master", "10.0.0.1", 5050),
-)
+SCHEDULERS = tuple(PID(f"scheduler-{n}", f"10.1.0.{n}", 1) for n in range(3))
+AGENTS = tuple(PID("slave(1)", f"10.2.0.{n}", 5051) for n in range(3))
+PEERS = (*SCHEDULERS, *AGENTS, PID.EMPTY, PID("master", "10.0.0.1", 5050))
 
 
-def _acquaintance(rng, world):
-    """A peer that the master knows: most messages of others are refused at the door."""
-    known = [
-        record.peer for book in (world.state.agents, world.state.frameworks) for record in book
-    ]
-    return PID.parse(rng.choice([peer for peer in known if peer is not None] or [str(PEERS[0])]))
+async def add_peers(world):
+    """Peers that exist: the links to all others break at once, and nobody is offered anything."""
+    for pid in PEERS[:6]:
+        runtime = Runtime(world.network.transport(pid.ip, pid.port), clock=world.clock, seed=1)
+        await runtime.start()
+        kind = FakeScheduler if pid in SCHEDULERS else FakeAgent
+        peer = kind(pid.id, world.master.pid)
+        runtime.spawn(peer)
+        world.peers[peer] = runtime
+
+
+def sender_of(message, rng, world):
+    """Mostly the peer that the message is expected from; anybody else is refused at the door."""
+    kind = rng.random()
+    if kind < 0.2:
+        return rng.choice(PEERS)
+    state, names = world.state, {field.name for field, _ in message.ListFields()}
+    record = None
+    if "slave_id" in names:
+        record = state.agents.get(message.slave_id.value)
+    elif "update" in names:
+        record = state.agents.get(message.update.slave_id.value)
+    elif "framework_id" in names:
+        record = state.frameworks.get(message.framework_id.value)
+    if record is not None and record.peer is not None:
+        return PID.parse(record.peer)
+    return rng.choice(AGENTS if "slave" in names else SCHEDULERS)
 
 
 async def bombard(seed, count):
-    rng = random.Random(seed)
+    """Returns how often the master did what."""
+    rng, done = random.Random(seed), Counter()
     async with master_world(offer_timeout_s=3.0) as world:
+        await add_peers(world)
+        perform = world.master._perform
+        world.master._perform = lambda e: (done.update([type(e).__name__]), perform(e))
         for _ in range(count):
             match rng.randrange(20):
                 case 0:
-                    await world.advance(rng.choice((0.5, 1.0, 7.0, 700.0)))
+                    await world.advance(rng.choice((0.5, 1.0, 1.0, 4.0, 7.0, 700.0)))
                 case 1:
                     world.master.exited(rng.choice(PEERS[:6]))
                 case _:
-                    name, body = random_message(rng, world)
-                    sender = rng.choice((rng.choice(PEERS), _acquaintance(rng, world)))
+                    message, body = random_message(rng, world)
+                    name, sender = message.DESCRIPTOR.full_name, sender_of(message, rng, world)
                     world.runtime.post(world.master.pid, name, body, sender=sender)
             await world.settle()
+    return done
+
+
+def test_the_messages_reach_what_they_are_about():
+    """Otherwise all that is tested is the door."""
+    done = Counter()
+    for seed in range(10):
+        done += asyncio.run(bombard(seed, 80))
+    wanted = ("SendOffers", "SendRunTask", "SendApplyOperation", "SendAgentReregistered", "Forward")
+    assert all(done[name] for name in wanted), done
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))

@@ -520,7 +520,7 @@ def test_operations_under_way_are_limited():
 def test_an_agent_cannot_report_operations_without_end():
     cluster = Cluster()
     cluster.harness.state.operations.outstanding_per_agent_max = 2
-    reports = tuple(report(name, framework_id=f"f-{name.decode()}") for name in (b"u", b"v", b"w"))
+    reports = tuple(report(uuid, framework_id=f"f-{uuid.hex()}") for uuid in (b"u", b"v", b"w"))
     effects = told(cluster, operations=reports)
     assert "too many operations" in of(effects, Warn)[0].text
     assert len(cluster.harness.state.operations) == 2
