@@ -343,9 +343,9 @@ class Resources:
         Adding a thousand tasks' ports one by one would copy the growing list of ranges each time.
         """
         several: dict[ResourceIdentity, list[Amount]] = {}
-        found = [bundle for bundle in bundles if bundle._amounts]
-        if len(found) == 1:
-            return found[0]
+        found = [bundle for bundle in bundles if bundle]
+        if len(found) < 2:
+            return found[0] if found else EMPTY
         for bundle in found:
             for identity, amount in bundle._amounts.items():
                 several.setdefault(identity, []).append(amount)
@@ -463,7 +463,11 @@ class Resources:
                 return self._quantities
             totals: dict[str, int] = {}
             for identity, amount in self._amounts.items():
-                if identity.type is ValueType.SCALAR:
+                if identity.is_plain_scalar:
+                    assert isinstance(amount, int)
+                    name = identity.name
+                    totals[name] = totals.get(name, 0) + amount
+                elif identity.type is ValueType.SCALAR:
                     name = identity.name
                     totals[name] = totals.get(name, 0) + _scalar_milli(identity, amount)
             self._quantities = totals
@@ -750,19 +754,16 @@ def _sum_of(amounts: list[Amount]) -> Amount:
     """All amounts of one identity."""
     if len(amounts) == 1:
         return amounts[0]
+    if isinstance(amounts[0], int):
+        return sum(amount for amount in amounts if isinstance(amount, int))
     pairs: list[tuple[int, int]] = []
     words: list[str] = []
-    total = 0
     for amount in amounts:
-        if isinstance(amount, int):
-            total += amount
-        elif isinstance(amount, Ranges):
+        if isinstance(amount, Ranges):
             pairs.extend(amount)
-        else:
+        elif isinstance(amount, Items):
             words.extend(amount)
-    if pairs:
-        return Ranges.of(pairs)
-    return Items.of(words) if words else total
+    return Ranges.of(pairs) if pairs else Items.of(words)
 
 
 def _sum(left: Amount, right: Amount) -> Amount:

@@ -88,7 +88,16 @@ class Ranges(tuple[tuple[int, int], ...]):
         return Ranges(left)
 
     def contains(self, other: "Ranges") -> bool:
-        return self == other or not other.minus(self)
+        if self is other:
+            return True
+        spans = iter(self)
+        span = next(spans, None)
+        for begin, end in other:
+            while span is not None and span[1] < begin:
+                span = next(spans, None)
+            if span is None or begin < span[0] or end > span[1]:
+                return False  # pairs do not touch, so that no two of them hold one together
+        return True
 
     def size(self) -> int:
         """How many whole numbers lie in the ranges."""

@@ -20,37 +20,85 @@ from cluster.core.allocator import (
     FrameworkAdded,
     FrameworkDeactivated,
     FrameworkRemoved,
+    FrameworkTraits,
     FrameworkUpdated,
     FreeResourcesConverted,
     HierarchicalAllocator,
+    HoldingOptions,
     IntervalElapsed,
+    InverseOfferAnswered,
+    InverseOfferWithdrawn,
     OffersRevived,
     OffersSuppressed,
     QuotasUpdated,
     ResourcesConverted,
     ResourcesRecovered,
+    ResourcesRequested,
+    UnavailabilityChanged,
     WeightsUpdated,
     WhitelistUpdated,
 )
-from cluster.model.constraints import AgentFacts
+from cluster.model.constraints import (
+    AgentFacts,
+    AttributeConstraint,
+    OfferConstraints,
+    Predicate,
+    PseudoAttribute,
+)
+from cluster.model.frameworks import FrameworkCapability
 from cluster.model.ids import AgentId, FrameworkId
+from cluster.model.maintenance import InverseOfferStatus, Unavailability
 from cluster.model.quotas import Quota
-from cluster.model.resources import EMPTY, Resources
+from cluster.model.resources import (
+    EMPTY,
+    Disk,
+    Persistence,
+    Reservation,
+    Resource,
+    ResourceIdentity,
+    Resources,
+    Volume,
+)
 from cluster.model.roles import is_strict_descendant
+from cluster.model.values import ValueType
 
 INTERVAL_S = 1.0
 AGENTS = [AgentId(f"s{n}") for n in range(4)]
 FRAMEWORKS = [FrameworkId(f"f{n}") for n in range(4)]
 ROLES = ["a", "a/x", "b"]
+REVOCABLE = Resources(
+    [Resource(ResourceIdentity("cpus", ValueType.SCALAR, is_revocable=True), 3000)]
+)
+REFINED = Resources(
+    [
+        Resource(
+            ResourceIdentity("mem", ValueType.SCALAR, (Reservation("a"), Reservation("a/x"))),
+            40_000,
+        )
+    ]
+)
+SHARED = Resources(
+    [
+        Resource(
+            ResourceIdentity(
+                "disk",
+                ValueType.SCALAR,
+                (Reservation("a"),),
+                Disk(Persistence("v"), Volume("data")),
+                is_shared=True,
+            ),
+            64_000,
+        )
+    ]
+)
 TOTALS = [
-    Resources.parse(text)
-    for text in (
-        "cpus:4;mem:128;ports:[1-9]",
-        "cpus:1;mem:16",
-        "cpus(a):2;cpus:1;mem:64;ports:[5-7]",
-        "cpus(b):2;mem(a/x):64;disk:10",
-        "disk:100",
-    )
+    Resources.parse("cpus:4;mem:128;ports:[1-9]"),
+    Resources.parse("cpus:1;mem:16"),
+    Resources.parse("cpus(a):2;cpus:1;mem:64;ports:[5-7]") + SHARED,
+    Resources.parse("cpus(b):2;mem(a/x):64;disk:10"),
+    Resources.parse("disk:100") + SHARED,
+    Resources.parse("cpus:1;mem:64") + REVOCABLE + REFINED,
+    Resources.parse("cpus:3;mem:64;gpus:1"),
 ]
 QUOTAS = [
     Quota(),
@@ -59,6 +107,32 @@ QUOTAS = [
     Quota(limits={"cpus": 1500}),
     Quota(limits={"cpus": 0, "mem": 100_000}),
 ]
+CAPABILITIES = {
+    "shared": FrameworkCapability.SHARED_RESOURCES,
+    "revocable": FrameworkCapability.REVOCABLE_RESOURCES,
+    "refined": FrameworkCapability.RESERVATION_REFINEMENT,
+    "gpus": FrameworkCapability.GPU_RESOURCES,
+}
+EVERYTHING = frozenset(CAPABILITIES.values())
+CONSTRAINTS = OfferConstraints(
+    {
+        "a": (
+            (AttributeConstraint(PseudoAttribute.HOSTNAME, Predicate.TEXT_EQUALS, "s0"),),
+            (AttributeConstraint(PseudoAttribute.HOSTNAME, Predicate.TEXT_EQUALS, "s2"),),
+        ),
+        "b": (),
+    }
+)
+TRAITS = [
+    FrameworkTraits(),
+    FrameworkTraits(EVERYTHING),
+    FrameworkTraits(EVERYTHING, {"a": ({"cpus": 2000},), "b": ()}),
+    FrameworkTraits(EVERYTHING, constraints=CONSTRAINTS),
+    *(FrameworkTraits(EVERYTHING - {capability}) for capability in CAPABILITIES.values()),
+]
+MIN_ALLOCATABLE = ({"cpus": 10}, {"mem": 32_000})
+WINDOWS = [None, Unavailability(10.0), Unavailability(20.0, 5.0)]
+DEMANDS = [(), ({"cpus": 3000},), ({"cpus": 1500, "mem": 60_000}, {"cpus": 4000})]
 HALF = Resources.parse("cpus:0.5")
 agents = st.sampled_from(AGENTS)
 frameworks = st.sampled_from(FRAMEWORKS)
@@ -66,12 +140,34 @@ role_sets = st.lists(st.sampled_from(ROLES), min_size=1, unique=True).map(tuple)
 refusals = st.sampled_from([None, 0.0, 0.5, 1.0, 3.0, 1000.0, -1.0])
 
 
+def lasts_s(refuse_s: float) -> float:
+    return 5.0 if refuse_s < 0 else max(INTERVAL_S, refuse_s)
+
+
+def open_milli(resources: Resources, name: str) -> int:
+    """What quotas are about: neither reserved nor revocable."""
+    return sum(
+        entry.size()
+        for entry in resources
+        if entry.name == name and not entry.reservations and not entry.identity.is_revocable
+    )
+
+
+def holds_one_of(offer: Resources, alternatives) -> bool:
+    return any(
+        all(offer.scalar_milli(name) >= milli for name, milli in wanted.items())
+        for wanted in alternatives
+    )
+
+
 class AllocatorMachine(RuleBasedStateMachine):
     """Keeps books of its own, as simple as possible, and compares."""
 
+    HOLDING: HoldingOptions | None = None
+
     def __init__(self) -> None:
         super().__init__()
-        options = AllocatorOptions(allocation_interval_s=INTERVAL_S)
+        options = AllocatorOptions(allocation_interval_s=INTERVAL_S, holding=self.HOLDING)
         self.allocator = HierarchicalAllocator(options, random.Random(1))
         self.now_s = 0.0
         self.totals: dict[AgentId, Resources] = {}
@@ -85,6 +181,13 @@ class AllocatorMachine(RuleBasedStateMachine):
         self.quotas: dict[str, Quota] = {}
         self.listed: frozenset[str] | None = None
         self.declined_s: dict[tuple[FrameworkId, str, AgentId], tuple[Resources, float]] = {}
+        self.traits: dict[FrameworkId, FrameworkTraits] = {}
+        self.wishes: dict[FrameworkId, dict] = {}
+        self.held_since_s: dict[AgentId, float] = {}
+        self.unavailable: dict[AgentId, Unavailability] = {}
+        self.asked_back: set[tuple[FrameworkId, AgentId]] = set()
+        self.answers: dict[tuple[FrameworkId, AgentId], InverseOfferStatus] = {}
+        self.not_asked_until_s: dict[tuple[FrameworkId, AgentId], float] = {}
 
     def tell(self, event) -> None:
         self.allocator.handle(event, self.now_s)
@@ -104,8 +207,32 @@ class AllocatorMachine(RuleBasedStateMachine):
         )
 
     def free(self, agent: AgentId) -> Resources:
-        held = (a.resources for a in self.held if a.agent_id == agent)
+        held = (a.resources.unshared() for a in self.held if a.agent_id == agent)
         return self.totals[agent].minus_up_to(sum(held, EMPTY))
+
+    def may_take(self, framework: FrameworkId, role: str, agent: AgentId) -> bool:
+        traits = self.traits[framework]
+        if self.totals[agent].scalar_milli("gpus"):
+            if CAPABILITIES["gpus"] not in traits.capabilities:
+                return False
+        return traits.constraints is None or traits.constraints.allow(role, AgentFacts(agent))
+
+    def understood(self, framework: FrameworkId, resources: Resources) -> Resources:
+        lacks = {
+            word: capability not in self.traits[framework].capabilities
+            for word, capability in CAPABILITIES.items()
+        }
+        return Resources(
+            entry
+            for entry in resources
+            if not (entry.identity.is_shared and lacks["shared"])
+            and not (entry.identity.is_revocable and lacks["revocable"])
+            and not (len(entry.reservations) > 1 and lacks["refined"])
+        )
+
+    def is_worth(self, framework: FrameworkId, role: str, offer: Resources) -> bool:
+        alternatives = self.traits[framework].min_allocatable.get(role, MIN_ALLOCATABLE)
+        return bool(offer) and (not alternatives or holds_one_of(offer, alternatives))
 
     # Agents
 
@@ -143,6 +270,7 @@ class AllocatorMachine(RuleBasedStateMachine):
             self.held = [a for a in self.held if a.agent_id != agent]
             self.filters = [f for f in self.filters if f[2] != agent]
             self.declined_s = {k: v for k, v in self.declined_s.items() if k[2] != agent}
+            self.forget_maintenance(agent)
             self.tell(AgentRemoved(agent))
 
     @rule(agent=agents, is_active=st.booleans())
@@ -153,30 +281,45 @@ class AllocatorMachine(RuleBasedStateMachine):
 
     # Frameworks
 
-    @rule(framework=frameworks, roles=role_sets, suppressed=role_sets, is_active=st.booleans())
-    def add_framework(self, framework, roles, suppressed, is_active):
+    @rule(
+        framework=frameworks,
+        roles=role_sets,
+        suppressed=role_sets,
+        is_active=st.booleans(),
+        traits=st.sampled_from(TRAITS),
+    )
+    def add_framework(self, framework, roles, suppressed, is_active, traits):
         if framework in self.roles:
             return
         self.roles[framework] = roles
         self.suppressed[framework] = set(suppressed[1:])
         if not is_active:
             self.inactive.add(framework)
-        event = FrameworkAdded(framework, roles, frozenset(suppressed[1:]), is_active)
+        self.traits[framework] = traits
+        self.wishes[framework] = {}
+        event = FrameworkAdded(framework, roles, frozenset(suppressed[1:]), is_active, traits)
         self.tell(event)
 
-    @rule(framework=frameworks, roles=role_sets, suppressed=role_sets)
-    def update_framework(self, framework, roles, suppressed):
+    @rule(
+        framework=frameworks,
+        roles=role_sets,
+        suppressed=role_sets,
+        traits=st.none() | st.sampled_from(TRAITS),
+    )
+    def update_framework(self, framework, roles, suppressed, traits):
         if framework in self.roles:
             self.forget_filters(framework, [r for r in self.roles[framework] if r not in roles])
             self.roles[framework] = roles
             self.suppressed[framework] = set(suppressed[1:])
-            self.tell(FrameworkUpdated(framework, roles, frozenset(suppressed[1:])))
+            self.traits[framework] = traits = traits or self.traits[framework]
+            self.tell(FrameworkUpdated(framework, roles, frozenset(suppressed[1:]), traits))
 
     @rule(framework=frameworks)
     def remove_framework(self, framework):
         if framework in self.roles:
             self.forget_filters(framework, ROLES)
             del self.roles[framework], self.suppressed[framework]
+            self.forget_questions(framework)
             self.inactive.discard(framework)
             self.tell(FrameworkRemoved(framework))
 
@@ -189,6 +332,7 @@ class AllocatorMachine(RuleBasedStateMachine):
             else:
                 self.inactive.add(framework)
                 self.forget_filters(framework, ROLES)
+                self.forget_questions(framework)
                 self.tell(FrameworkDeactivated(framework))
 
     @rule(framework=frameworks, roles=st.one_of(st.just(()), role_sets))
@@ -203,6 +347,8 @@ class AllocatorMachine(RuleBasedStateMachine):
             revived = [r for r in roles or self.roles[framework] if r in self.roles[framework]]
             self.suppressed[framework] -= set(revived)
             self.forget_filters(framework, revived)
+            for key in [key for key in self.not_asked_until_s if key[0] == framework]:
+                del self.not_asked_until_s[key]
             self.tell(OffersRevived(framework, roles))
 
     def forget_filters(self, framework, roles):
@@ -226,9 +372,7 @@ class AllocatorMachine(RuleBasedStateMachine):
 
     def consumed(self, path: str, name: str) -> int:
         below = [role for role in ROLES if role == path or is_strict_descendant(role, path)]
-        held = sum(
-            a.resources.unreserved().scalar_milli(name) for a in self.held if a.role in below
-        )
+        held = sum(open_milli(a.resources, name) for a in self.held if a.role in below)
         reserved = sum(
             total.reserved_to(role).scalar_milli(name)
             for total in self.totals.values()
@@ -245,17 +389,29 @@ class AllocatorMachine(RuleBasedStateMachine):
 
     def surplus(self, name: str) -> int:
         free = sum(
-            self.free(agent).unreserved().scalar_milli(name)
+            open_milli(self.free(agent), name)
             for agent in self.totals
             if self.may_be_offered(agent)
         )
         return free - self.unmet("", name)
 
-    def room(self, role: str) -> dict[str, int]:
+    def claim(self, role: str) -> dict[str, int]:
+        """What is promised to the role or to one above it, and not to others below that one."""
+        claim: dict[str, int] = {}
+        for path, quota in self.quotas.items():
+            if role == path or is_strict_descendant(role, path):
+                for name, milli in quota.guarantees.items():
+                    below = sum(self.unmet(r, name) for r in ROLES if r.rpartition("/")[0] == path)
+                    own = milli - self.consumed(path, name) - below
+                    claim[name] = claim.get(name, 0) + max(0, own)
+        return {name: milli for name, milli in claim.items() if milli}
+
+    def room(self, role: str, claim: dict[str, int]) -> dict[str, int]:
+        """What may be given: what nobody else is promised, up to the limits."""
         room: dict[str, int] = {}
         for name in ("cpus", "mem"):
             if self.unmet("", name):
-                room[name] = max(0, self.surplus(name))
+                room[name] = max(0, self.surplus(name)) + claim.get(name, 0)
             for path, quota in self.quotas.items():
                 if role == path or is_strict_descendant(role, path):
                     limit = quota.limits.get(name)
@@ -277,7 +433,7 @@ class AllocatorMachine(RuleBasedStateMachine):
         for path, quota in self.quotas.items():
             if made.role == path or is_strict_descendant(made.role, path):
                 for name, limit in quota.limits.items():
-                    if made.resources.unreserved().scalar_milli(name):
+                    if open_milli(made.resources, name):
                         assert self.consumed(path, name) <= limit
 
     # Operations
@@ -322,8 +478,7 @@ class AllocatorMachine(RuleBasedStateMachine):
             return
         key = (held.framework_id, held.role, held.agent_id)
         if refuse_s is not None and held.role in self.roles.get(held.framework_id, ()):
-            lasts_s = 5.0 if refuse_s < 0 else max(INTERVAL_S, refuse_s)
-            self.filters.append((*key, back, self.now_s + lasts_s))
+            self.filters.append((*key, back, self.now_s + lasts_s(refuse_s)))
             self.declined_s[key] = (back, self.now_s)
         form = back.allocated_to(held.role) if keeps else back
         self.tell(ResourcesRecovered(held.framework_id, held.role, held.agent_id, form, refuse_s))
@@ -331,11 +486,19 @@ class AllocatorMachine(RuleBasedStateMachine):
     @rule()
     def run(self):
         before = {name: self.surplus(name) for name in ("cpus", "mem")}
-        for made in self.allocator.allocate(self.now_s):
+        held_for = dict(self.allocator.held_agents)
+        promised = {role for role in ROLES if self.claim(role)}
+        offers = self.allocator.allocate(self.now_s)
+        for made in offers:
             self.check_and_hold(made)
+        self.shared_copies_go_to_one(offers)
+        for made in offers:
+            if made.agent_id in held_for and made.agent_id in self.allocator.held_agents:
+                assert made.role in promised or not made.resources.unreserved()
         for name, surplus in before.items():
             if self.unmet("", name):
                 assert self.surplus(name) >= min(0, surplus)
+        self.ask_back()
         assert not self.allocator.has_candidates
 
     @rule(after_s=st.sampled_from([0.3, 1.0, 5.0]))
@@ -344,12 +507,16 @@ class AllocatorMachine(RuleBasedStateMachine):
         self.tell(IntervalElapsed())
         self.run()
         self.nothing_wanted_stays_free()
+        self.everybody_is_asked_back()
+        self.holds_are_bounded()
 
     def check_and_hold(self, made: Allocation) -> None:
         offer = made.resources
         assert offer == offer.unallocated()
-        assert offer.scalar_milli("cpus") >= 10 or offer.scalar_milli("mem") >= 32_000
         assert made.agent_id in self.totals
+        assert self.may_take(made.framework_id, made.role, made.agent_id)
+        assert self.understood(made.framework_id, offer) == offer
+        assert self.is_worth(made.framework_id, made.role, offer)
         assert self.may_be_offered(made.agent_id)
         assert self.wants(made.framework_id, made.role)
         assert not self.is_filtered(made.framework_id, made.role, made.agent_id, offer)
@@ -358,6 +525,12 @@ class AllocatorMachine(RuleBasedStateMachine):
         self.held.append(Allocation(made.framework_id, made.role, made.agent_id, offer))
         self.no_limit_is_exceeded(made)
 
+    def shared_copies_go_to_one(self, offers: list[Allocation]) -> None:
+        """In one run; later others may get a copy too."""
+        for agent in AGENTS:
+            copies = sum((a.resources.shared() for a in offers if a.agent_id == agent), EMPTY)
+            assert all(entry.copies == 1 for entry in copies)
+
     def no_decline_spins(self, made: Allocation, offer: Resources) -> None:
         key = (made.framework_id, made.role, made.agent_id)
         if key in self.declined_s:
@@ -365,16 +538,122 @@ class AllocatorMachine(RuleBasedStateMachine):
             assert not declined.contains(offer) or self.now_s >= at_s + INTERVAL_S
 
     def nothing_wanted_stays_free(self) -> None:
-        """After an interval, whatever is free and worth an offer was refused by all who could."""
+        """After an interval, whatever is free and worth an offer was refused by all who could.
+
+        Of what is shared somebody else may have had the copy of this run.
+        """
         for agent in self.totals:
             if not self.may_be_offered(agent):
                 continue
             for framework in self.roles:
                 for role in self.roles[framework]:
-                    rest = self.free(agent).usable_by(role).chopped(self.room(role))
-                    is_worth = rest.scalar_milli("cpus") >= 10 or rest.scalar_milli("mem") >= 32_000
-                    if is_worth and self.wants(framework, role):
-                        assert self.is_filtered(framework, role, agent, rest), (framework, rest)
+                    if self.wants(framework, role) and self.may_take(framework, role, agent):
+                        for offer in self.possible_offers(framework, role, agent):
+                            is_worth = self.is_worth(framework, role, offer)
+                            is_due = is_worth and not self.is_filtered(
+                                framework, role, agent, offer
+                            )
+                            assert not is_due, (framework, role, agent, offer)
+
+    def possible_offers(self, framework: FrameworkId, role: str, agent: AgentId):
+        """What the client might have now: by what it is promised, and of what nobody is."""
+        free = self.understood(framework, self.free(agent).usable_by(role).unshared())
+        claim = self.claim(role)
+        promised = free.chopped(self.room(role, claim))
+        if any(open_milli(promised, name) for name in claim):
+            yield promised
+        if agent in self.allocator.held_agents:
+            free = free.reserved()
+        yield free.chopped(self.room(role, {}))
+
+    # Maintenance
+
+    @rule(agent=agents, window=st.sampled_from(WINDOWS))
+    def plan_maintenance(self, agent, window):
+        if agent in self.totals:
+            self.forget_maintenance(agent)
+            if window is not None:
+                self.unavailable[agent] = window
+            self.tell(UnavailabilityChanged(agent, window))
+
+    def forget_maintenance(self, agent):
+        self.unavailable.pop(agent, None)
+        self.asked_back = {key for key in self.asked_back if key[1] != agent}
+        for known in (self.answers, self.not_asked_until_s):
+            for key in [key for key in known if key[1] == agent]:
+                del known[key]
+
+    def forget_questions(self, framework):
+        self.asked_back = {key for key in self.asked_back if key[0] != framework}
+        for key in [key for key in self.not_asked_until_s if key[0] == framework]:
+            del self.not_asked_until_s[key]
+
+    @precondition(lambda self: self.asked_back)
+    @rule(data=st.data(), status=st.sampled_from(InverseOfferStatus), refuse_s=refusals)
+    def answer_question(self, data, status, refuse_s):
+        key = data.draw(st.sampled_from(sorted(self.asked_back)))
+        self.asked_back.remove(key)
+        self.answers[key] = status
+        self.not_asked_until_s[key] = self.now_s + lasts_s(refuse_s or 0.0)
+        self.tell(InverseOfferAnswered(*key, status, refuse_s))
+
+    @precondition(lambda self: self.asked_back)
+    @rule(data=st.data())
+    def withdraw_question(self, data):
+        key = data.draw(st.sampled_from(sorted(self.asked_back)))
+        self.asked_back.remove(key)
+        self.tell(InverseOfferWithdrawn(*key))
+
+    def can_be_asked(self, framework: FrameworkId, agent: AgentId) -> bool:
+        return (
+            framework in self.roles
+            and framework not in self.inactive
+            and agent in self.unavailable
+            and self.may_be_offered(agent)
+            and self.not_asked_until_s.get((framework, agent), self.now_s) <= self.now_s
+            and (framework, agent) not in self.asked_back
+        )
+
+    def ask_back(self) -> None:
+        holders = {(held.framework_id, held.agent_id) for held in self.held}
+        for asked in self.allocator.inverse_offers(self.now_s):
+            key = (asked.framework_id, asked.agent_id)
+            assert key in holders
+            assert self.can_be_asked(*key)
+            assert asked.unavailability == self.unavailable[asked.agent_id]
+            self.asked_back.add(key)
+
+    def everybody_is_asked_back(self) -> None:
+        for held in self.held:
+            assert not self.can_be_asked(held.framework_id, held.agent_id)
+
+    # Holding
+
+    def demand(self, framework: FrameworkId, role: str, agent: AgentId):
+        wishes = self.wishes[framework]
+        keys = [(role, agent), (role, None), (None, agent), (None, None)]
+        wanted = next((wishes[key] for key in keys if wishes.get(key)), None)
+        return wanted or self.traits[framework].min_allocatable.get(role, ())
+
+    def holds_are_bounded(self) -> None:
+        """Few agents, one for each, for a while, and only while the demand does not fit."""
+        held = self.allocator.held_agents
+        if self.HOLDING is None:
+            assert not held
+            return
+        most = max(1, int(self.HOLDING.agents_fraction_max * len(self.totals)))
+        assert len(held) <= max(most, len(self.held_since_s))
+        assert len(set(held.values())) == len(held)
+        self.held_since_s = {a: self.held_since_s.get(a, self.now_s) for a in held}
+        for agent, since_s in self.held_since_s.items():
+            assert self.now_s < since_s + self.HOLDING.hold_s_max
+            framework, role = held[agent]
+            assert self.wants(framework, role)
+            free = self.understood(framework, self.free(agent).usable_by(role))
+            demand = self.demand(framework, role, agent)
+            assert demand
+            if self.may_be_offered(agent):
+                assert not holds_one_of(free.chopped(self.room(role, {})), demand)
 
     @invariant()
     def books_agree(self):
@@ -394,12 +673,33 @@ class AllocatorMachine(RuleBasedStateMachine):
                     ]
                     booked = self.allocator.booked(framework, role, agent)
                     assert booked == sum(held, EMPTY)
+            answers = {f: status for (f, a), status in self.answers.items() if a == agent}
+            assert self.allocator.inverse_status(agent) == answers
+
+
+class HoldingMachine(AllocatorMachine):
+    """The same with agents held for large demands."""
+
+    HOLDING = HoldingOptions(0.5, hold_s_max=6.0)
+
+    @rule(
+        framework=frameworks,
+        role=st.none() | st.sampled_from(ROLES),
+        agent=st.none() | agents,
+        wanted=st.sampled_from(DEMANDS),
+    )
+    def request(self, framework, role, agent, wanted):
+        if framework in self.roles:
+            self.wishes[framework][role, agent] = wanted
+            self.tell(ResourcesRequested(framework, wanted, role, agent))
 
 
 AllocatorMachine.TestCase.settings = settings(
-    max_examples=150, stateful_step_count=50, deadline=None
+    max_examples=120, stateful_step_count=50, deadline=None
 )
+HoldingMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=50, deadline=None)
 TestAllocator = AllocatorMachine.TestCase
+TestHolding = HoldingMachine.TestCase
 
 
 @pytest.mark.parametrize("seed", range(40))
@@ -409,7 +709,7 @@ def test_what_quotas_keep_back_is_offered_once_they_leave_room(seed):
     machine = AllocatorMachine()
     served = (["a"], ["b"], ["a", "a/x"])[seed % 3]
     for framework, role in zip(FRAMEWORKS, served, strict=False):
-        machine.add_framework(framework, (role,), (role,), is_active=True)
+        machine.add_framework(framework, (role,), (role,), is_active=True, traits=TRAITS[0])
     for agent in AGENTS:
         machine.add_agent(agent, Resources.parse("cpus:2;mem:64"), uses=False, framework="f0")
     for role in ROLES:

@@ -116,7 +116,7 @@ class AgentBook:
         for client, resources in used:
             bundles.setdefault(client, []).append(resources)
         for client, parts in bundles.items():
-            self.booked[client] = Resources.sum_of([self.booked.get(client, EMPTY), *parts])
+            self.booked[client] = Resources.sum_of(parts)
         if bundles:
             self._recount()
 
