@@ -595,7 +595,8 @@ class AllocatorMachine(RuleBasedStateMachine):
         self.asked_back.remove(key)
         self.answers[key] = status
         self.not_asked_until_s[key] = self.now_s + lasts_s(refuse_s or 0.0)
-        self.tell(InverseOfferAnswered(*key, status, refuse_s))
+        framework_id, agent_id = key
+        self.tell(InverseOfferAnswered(framework_id, agent_id, status, refuse_s))
 
     @precondition(lambda self: self.asked_back)
     @rule(data=st.data())

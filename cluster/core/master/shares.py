@@ -6,7 +6,7 @@ own guarantee, resource by resource, where it has one, and no limit may exceed o
 """
 
 import math
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterator, Mapping
 
 from cluster.core.allocator.events import QuotasUpdated, WeightsUpdated
@@ -31,6 +31,8 @@ class Shares:
 
     def __init__(self, state: MasterState) -> None:
         self._state = state
+        self._under_way: deque[Mapping[str, Quota]] = deque()
+        """Quotas that the registry is being told of, oldest first: later calls build on them."""
 
     # Weights -------------------------------------------------------------------------------------
 
@@ -51,13 +53,16 @@ class Shares:
         for role, quota in call.quotas.items():
             if (error := quota_error(role, quota)) is not None:
                 return Answer(BAD_REQUEST, f"quota_configs: {error}")
-        after = {**self._state.registry.quotas, **call.quotas}
+        after = dict(self._state.registry.quotas)
+        for quotas in (*self._under_way, call.quotas):
+            after.update(quotas)
         after = {role: quota for role, quota in after.items() if not quota.is_default}
         error = tree_error(after)
         if error is None and not call.force:
             error = self._capacity_error(after) or self._consumption_error(call.quotas)
         if error is not None:
             return Answer(BAD_REQUEST, f"quota_configs: {error}")
+        self._under_way.append(call.quotas)
         self._state.emit(WriteRegistry(registry.UpdateQuota(dict(call.quotas)), request))
         return None
 
@@ -113,6 +118,7 @@ class Shares:
             case registry.UpdateWeights(weights):
                 state.allocator.handle(WeightsUpdated(dict(weights)), state.now_s)
             case registry.UpdateQuota(quotas):
+                self._under_way.popleft()
                 state.allocator.handle(QuotasUpdated(dict(quotas)), state.now_s)
                 for role, quota in quotas.items():
                     self._rescind_above_limit(role, quota)

@@ -583,6 +583,17 @@ def test_quotas_of_nested_roles(quotas, error):
     assert (400 in answers) == bool(error), "the order of the calls does not matter"
 
 
+@pytest.mark.parametrize(("quotas", "error"), TREES)
+def test_a_call_about_quotas_counts_on_those_that_are_being_written(quotas, error):
+    harness = with_agent()
+    for number, (role, quota) in enumerate(quotas.items(), start=1):
+        harness.feed(OperatorCallReceived(number, UpdateQuotas({role: quota})))
+    harness.write_all()
+    statuses = {answer.request: answer.status for answer in harness.of(AnswerOperator)}
+    assert len(statuses) == len(quotas)
+    assert (400 in statuses.values()) == bool(error)
+
+
 # Domains -----------------------------------------------------------------------------------------
 
 HERE = FaultDomain("region", "zone")
