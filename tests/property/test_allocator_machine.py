@@ -98,6 +98,7 @@ TOTALS = [
     Resources.parse("cpus(b):2;mem(a/x):64;disk:10"),
     Resources.parse("disk:100") + SHARED,
     Resources.parse("cpus:1;mem:64") + REVOCABLE + REFINED,
+    Resources.parse("cpus(a):1;mem:64") + REVOCABLE + SHARED,
     Resources.parse("cpus:3;mem:64;gpus:1"),
 ]
 QUOTAS = [
@@ -590,7 +591,7 @@ class AllocatorMachine(RuleBasedStateMachine):
         self.asked_back.remove(key)
         self.answers[key] = status
         self.not_asked_until_s[key] = self.now_s + lasts_s(refuse_s or 0.0)
-        self.tell(InverseOfferAnswered(*key, status, refuse_s))
+        self.tell(InverseOfferAnswered(key[0], key[1], status, refuse_s))
 
     @precondition(lambda self: self.asked_back)
     @rule(pick=picks)
@@ -749,7 +750,7 @@ def test_whoever_holds_something_under_maintenance_is_asked_back(seed):
 
     def return_something():
         if machine.held:
-            is_kept = rng.random() < 0.3
+            is_kept = rng.random() < 0.6
             machine.give_back(rng.randrange(1000), rng.choice(refusals_s), keeps=is_kept)
 
     def answer():
@@ -764,7 +765,7 @@ def test_whoever_holds_something_under_maintenance_is_asked_back(seed):
         return_something: 30,
         answer: 15,
         lambda: machine.plan_maintenance(rng.choice(AGENTS), rng.choice(WINDOWS)): 3,
-        lambda: machine.switch_framework(rng.choice(FRAMEWORKS), is_active=rng.random() < 0.8): 6,
+        lambda: machine.switch_framework(rng.choice(FRAMEWORKS), is_active=rng.random() < 0.6): 12,
         lambda: machine.revive(rng.choice(FRAMEWORKS), ()): 3,
         lambda: machine.switch_agent(rng.choice(AGENTS), is_active=rng.random() < 0.7): 3,
         machine.run: 10,

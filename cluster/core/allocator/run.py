@@ -198,16 +198,7 @@ class Run:
         self.looked_at += 1
         barred: Container[Client] = _NOBODY
         if refusals:
-            free, now_s = agent.free, self._now_s
-            refusing = {
-                client
-                for client, refusal in refusals.items()
-                if client.is_served
-                and (
-                    (refusal.resources is free and refusal.until_s > now_s)
-                    or refusal.forbids(free, now_s)
-                )
-            }
+            refusing = self._refusing(agent.free, refusals)
             if len(refusing) == self._books.served:
                 return
             barred = refusing
@@ -220,6 +211,25 @@ class Run:
             self._ask_role(agent, role, barred, refusals, is_first_stage)
             if not self._may_be_worth(agent.free):
                 return
+
+    def _refusing(self, free: Resources, refusals: Refusals) -> set[Client]:
+        """Who wants offers, but none that lies within all that is free."""
+        now_s = self._now_s
+        refusing: set[Client] = set()
+        refused, covers = EMPTY, not free  # looked at last: mostly many refuse the same
+        for client, newest in refusals.items():
+            refusal: Refusal | None = newest
+            while refusal is not None:
+                if refusal.until_s > now_s:
+                    if refusal.resources is not refused:
+                        refused = refusal.resources
+                        covers = refused is free or refused.contains(free)
+                    if covers:
+                        if client.is_served:
+                            refusing.add(client)
+                        break
+                refusal = refusal.older
+        return refusing
 
     def _ask_for_reserved(
         self,
