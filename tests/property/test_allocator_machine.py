@@ -98,6 +98,7 @@ TOTALS = [
     Resources.parse("cpus(b):2;mem(a/x):64;disk:10"),
     Resources.parse("disk:100") + SHARED,
     Resources.parse("cpus:1;mem:64") + REVOCABLE + REFINED,
+    Resources.parse("cpus(a):1;mem:64") + REVOCABLE + SHARED,
     Resources.parse("cpus:3;mem:64;gpus:1"),
 ]
 QUOTAS = [
@@ -134,6 +135,7 @@ MIN_ALLOCATABLE = ({"cpus": 10}, {"mem": 32_000})
 WINDOWS = [None, Unavailability(10.0), Unavailability(20.0, 5.0)]
 DEMANDS = [(), ({"cpus": 3000},), ({"cpus": 1500, "mem": 60_000}, {"cpus": 4000})]
 HALF = Resources.parse("cpus:0.5")
+picks = st.integers(0, 999)
 agents = st.sampled_from(AGENTS)
 frameworks = st.sampled_from(FRAMEWORKS)
 role_sets = st.lists(st.sampled_from(ROLES), min_size=1, unique=True).map(tuple)
@@ -183,7 +185,8 @@ class AllocatorMachine(RuleBasedStateMachine):
         self.declined_s: dict[tuple[FrameworkId, str, AgentId], tuple[Resources, float]] = {}
         self.traits: dict[FrameworkId, FrameworkTraits] = {}
         self.wishes: dict[FrameworkId, dict] = {}
-        self.held_since_s: dict[AgentId, float] = {}
+        self.held_since_s: dict[tuple, float] = {}
+        """By agent, for whom, and the demand: another demand is another hold."""
         self.unavailable: dict[AgentId, Unavailability] = {}
         self.asked_back: set[tuple[FrameworkId, AgentId]] = set()
         self.answers: dict[tuple[FrameworkId, AgentId], InverseOfferStatus] = {}
@@ -439,9 +442,9 @@ class AllocatorMachine(RuleBasedStateMachine):
     # Operations
 
     @precondition(lambda self: self.held)
-    @rule(data=st.data())
-    def reserve_held(self, data):
-        held = data.draw(st.sampled_from(self.held))
+    @rule(pick=picks)
+    def reserve_held(self, pick):
+        held = self.held[pick % len(self.held)]
         if not held.resources.contains(HALF):
             return
         after = Resources.parse("cpus:0.5", default_role=held.role)
@@ -465,9 +468,9 @@ class AllocatorMachine(RuleBasedStateMachine):
     # Offers
 
     @precondition(lambda self: self.held)
-    @rule(data=st.data(), refuse_s=refusals, keeps=st.booleans())
-    def give_back(self, data, refuse_s, keeps):
-        held = data.draw(st.sampled_from(self.held))
+    @rule(pick=picks, refuse_s=refusals, keeps=st.booleans())
+    def give_back(self, pick, refuse_s, keeps):
+        held = self.held[pick % len(self.held)]
         kept = Resources.parse("cpus:0.5") if keeps else EMPTY
         kept = kept if held.resources.contains(kept) else EMPTY
         back = held.resources - kept
@@ -492,6 +495,8 @@ class AllocatorMachine(RuleBasedStateMachine):
         for made in offers:
             self.check_and_hold(made)
         self.shared_copies_go_to_one(offers)
+        held_now = self.allocator.held_agents
+        self.held_since_s = {k: s for k, s in self.held_since_s.items() if k[0] in held_now}
         for made in offers:
             if made.agent_id in held_for and made.agent_id in self.allocator.held_agents:
                 assert made.role in promised or not made.resources.unreserved()
@@ -589,19 +594,18 @@ class AllocatorMachine(RuleBasedStateMachine):
             del self.not_asked_until_s[key]
 
     @precondition(lambda self: self.asked_back)
-    @rule(data=st.data(), status=st.sampled_from(InverseOfferStatus), refuse_s=refusals)
-    def answer_question(self, data, status, refuse_s):
-        key = data.draw(st.sampled_from(sorted(self.asked_back)))
+    @rule(pick=picks, status=st.sampled_from(InverseOfferStatus), refuse_s=refusals)
+    def answer_question(self, pick, status, refuse_s):
+        key = sorted(self.asked_back)[pick % len(self.asked_back)]
         self.asked_back.remove(key)
         self.answers[key] = status
         self.not_asked_until_s[key] = self.now_s + lasts_s(refuse_s or 0.0)
-        framework_id, agent_id = key
-        self.tell(InverseOfferAnswered(framework_id, agent_id, status, refuse_s))
+        self.tell(InverseOfferAnswered(key[0], key[1], status, refuse_s))
 
     @precondition(lambda self: self.asked_back)
-    @rule(data=st.data())
-    def withdraw_question(self, data):
-        key = data.draw(st.sampled_from(sorted(self.asked_back)))
+    @rule(pick=picks)
+    def withdraw_question(self, pick):
+        key = sorted(self.asked_back)[pick % len(self.asked_back)]
         self.asked_back.remove(key)
         self.tell(InverseOfferWithdrawn(*key))
 
@@ -645,16 +649,18 @@ class AllocatorMachine(RuleBasedStateMachine):
         most = max(1, int(self.HOLDING.agents_fraction_max * len(self.totals)))
         assert len(held) <= max(most, len(self.held_since_s))
         assert len(set(held.values())) == len(held)
-        self.held_since_s = {a: self.held_since_s.get(a, self.now_s) for a in held}
-        for agent, since_s in self.held_since_s.items():
-            assert self.now_s < since_s + self.HOLDING.hold_s_max
-            framework, role = held[agent]
+        since_s = {}
+        for agent, (framework, role) in held.items():
+            key = (agent, framework, role, str(self.demand(framework, role, agent)))
+            since_s[key] = self.held_since_s.get(key, self.now_s)
+            assert self.now_s < since_s[key] + self.HOLDING.hold_s_max
             assert self.wants(framework, role)
             free = self.understood(framework, self.free(agent).usable_by(role))
             demand = self.demand(framework, role, agent)
             assert demand
             if self.may_be_offered(agent):
                 assert not holds_one_of(free.chopped(self.room(role, {})), demand)
+        self.held_since_s = since_s
 
     @invariant()
     def books_agree(self):
@@ -703,31 +709,157 @@ TestAllocator = AllocatorMachine.TestCase
 TestHolding = HoldingMachine.TestCase
 
 
+# Worlds of few kinds of events, in which more comes together than by all kinds at random
+
+
+def populated(machine: AllocatorMachine, roles: list[str], total: str, traits: FrameworkTraits):
+    for framework, role in zip(FRAMEWORKS, roles, strict=False):
+        machine.add_framework(framework, (role,), (role,), is_active=True, traits=traits)
+    for agent in AGENTS:
+        machine.add_agent(agent, Resources.parse(total), uses=False, framework="f0")
+    return machine
+
+
+def play(machine: AllocatorMachine, rng: random.Random, acts: dict, steps: int) -> None:
+    """Let acts happen in proportion to their weights; checks after each."""
+    for _ in range(steps):
+        (act,) = rng.choices(list(acts), list(acts.values()))
+        act()
+        machine.books_agree()
+
+
 @pytest.mark.parametrize("seed", range(40))
 def test_what_quotas_keep_back_is_offered_once_they_leave_room(seed):
-    """Few kinds of events, so that room grows far from the agent on which something was kept."""
+    """Room grows far from the agent on which something was kept."""
     rng = random.Random(seed)
-    machine = AllocatorMachine()
-    served = (["a"], ["b"], ["a", "a/x"])[seed % 3]
-    for framework, role in zip(FRAMEWORKS, served, strict=False):
-        machine.add_framework(framework, (role,), (role,), is_active=True, traits=TRAITS[0])
-    for agent in AGENTS:
-        machine.add_agent(agent, Resources.parse("cpus:2;mem:64"), uses=False, framework="f0")
+    roles = (["a"], ["b"], ["a", "a/x"])[seed % 3]
+    machine = populated(AllocatorMachine(), roles, "cpus:2;mem:64", TRAITS[0])
     for role in ROLES:
         machine.set_quota(role, rng.choice(QUOTAS))
-    for _ in range(80):
-        chance = rng.random()
-        if chance < 0.4 and machine.held:
-            held = machine.held.pop(rng.randrange(len(machine.held)))
-            machine.tell(
-                ResourcesRecovered(held.framework_id, held.role, held.agent_id, held.resources)
-            )
-        elif chance < 0.7:
-            machine.switch_agent(rng.choice(AGENTS), is_active=rng.random() < 0.5)
-        elif chance < 0.72:
-            machine.set_quota(rng.choice(ROLES), rng.choice(QUOTAS))
-        elif chance < 0.8:
-            machine.run()
-        else:
-            machine.tick(1.0)
-        machine.books_agree()
+
+    def return_something():
+        if machine.held:
+            machine.give_back(rng.randrange(1000), None, keeps=False)
+
+    acts = {
+        return_something: 40,
+        lambda: machine.switch_agent(rng.choice(AGENTS), is_active=rng.random() < 0.5): 30,
+        lambda: machine.set_quota(rng.choice(ROLES), rng.choice(QUOTAS)): 2,
+        machine.run: 8,
+        lambda: machine.tick(1.0): 20,
+    }
+    play(machine, rng, acts, 80)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_whoever_holds_something_under_maintenance_is_asked_back(seed):
+    rng = random.Random(seed)
+    machine = populated(AllocatorMachine(), ["a", "b", "a"], "cpus:2;mem:64", TRAITS[0])
+    refusals_s, answered = (None, 0.0, 2.0, 5.0), []
+
+    def return_something():
+        if machine.held:
+            is_kept = rng.random() < 0.6
+            machine.give_back(rng.randrange(1000), rng.choice(refusals_s), keeps=is_kept)
+
+    def answer():
+        if machine.asked_back and rng.random() < 0.8:
+            status = rng.choice(list(InverseOfferStatus))
+            machine.answer_question(rng.randrange(1000), status, rng.choice(refusals_s))
+            answered.append(status)
+        elif machine.asked_back:
+            machine.withdraw_question(rng.randrange(1000))
+
+    acts = {
+        return_something: 30,
+        answer: 15,
+        lambda: machine.plan_maintenance(rng.choice(AGENTS), rng.choice(WINDOWS)): 3,
+        lambda: machine.switch_framework(rng.choice(FRAMEWORKS), is_active=rng.random() < 0.6): 12,
+        lambda: machine.revive(rng.choice(FRAMEWORKS), ()): 3,
+        lambda: machine.switch_agent(rng.choice(AGENTS), is_active=rng.random() < 0.7): 3,
+        machine.run: 10,
+        lambda: machine.tick(1.0): 15,
+    }
+    play(machine, rng, acts, 150)
+    assert answered
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_held_agents_wait_for_whom_they_are_held(seed):
+    """Small tasks come and go everywhere; the last framework waits for more than they leave."""
+    rng = random.Random(seed)
+    roles = ["a", "b", "a", "a/x"]
+    machine = populated(HoldingMachine(), roles, "cpus:4;mem:128", TRAITS[1])
+    waiting, held_agents = FRAMEWORKS[3], set()
+    patient = FrameworkTraits(EVERYTHING, {"a/x": ({"cpus": 3000},)})
+    machine.update_framework(waiting, ("a/x",), ("a/x",), TRAITS[1] if seed % 2 else patient)
+    machine.request(waiting, None, None, DEMANDS[1])
+
+    def answer():
+        offers = [n for n, held in enumerate(machine.held) if held.resources != HALF]
+        if offers:
+            pick = rng.choice(offers)
+            is_waiting = machine.held[pick].framework_id == waiting
+            refuse_s = 0.0 if is_waiting else rng.choice((0.0, 2.0))
+            machine.give_back(pick, refuse_s, keeps=not is_waiting)
+
+    def end_task():
+        tasks = [n for n, held in enumerate(machine.held) if held.resources == HALF]
+        if tasks:
+            machine.give_back(rng.choice(tasks), None, keeps=False)
+
+    def tick():
+        machine.tick(1.0)
+        held_agents.update(machine.allocator.held_agents)
+
+    acts = {
+        answer: 40,
+        end_task: 6,
+        tick: 15,
+        lambda: machine.request(waiting, None, None, rng.choice(DEMANDS[1:])): 3,
+        lambda: machine.suppress(waiting, ()): 1,
+        lambda: machine.revive(waiting, ()): 2,
+        lambda: machine.set_quota("b", rng.choice(QUOTAS)): 1,
+    }
+    play(machine, rng, acts, 200)
+    assert held_agents
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_whatever_agents_have_and_frameworks_understand(seed):
+    """Descriptions change while offers go round."""
+    rng = random.Random(seed)
+    machine = AllocatorMachine()
+    for agent in AGENTS:
+        machine.add_agent(agent, rng.choice(TOTALS), uses=False, framework="f0")
+    for framework in FRAMEWORKS:
+        roles = tuple(rng.sample(ROLES, 2))
+        traits = rng.choice(TRAITS)
+        machine.add_framework(framework, roles, roles[:1], is_active=True, traits=traits)
+
+    def return_something():
+        if machine.held:
+            is_kept = rng.random() < 0.2
+            refuse_s = rng.choice((None, 0.0, 2.0, 1000.0))
+            machine.give_back(rng.randrange(1000), refuse_s, keeps=is_kept)
+
+    def describe():
+        roles = tuple(rng.sample(ROLES, 2))
+        traits = rng.choice(TRAITS)
+        machine.update_framework(rng.choice(FRAMEWORKS), roles, roles[:1], traits)
+
+    def describe_otherwise():
+        framework = rng.choice(FRAMEWORKS)
+        roles, suppressed = machine.roles[framework], machine.suppressed[framework]
+        traits = rng.choice(TRAITS)
+        machine.update_framework(framework, roles, ("", *sorted(suppressed)), traits)
+
+    acts = {
+        return_something: 40,
+        describe: 2,
+        describe_otherwise: 5,
+        lambda: machine.resize_agent(rng.choice(AGENTS), rng.choice(TOTALS)): 5,
+        machine.run: 25,
+        lambda: machine.tick(1.0): 20,
+    }
+    play(machine, rng, acts, 120)

@@ -228,13 +228,16 @@ class Run:
     def _refusing(self, refusals: Refusals, free: Resources) -> set[Client]:
         """Who refused all that is free; those whose refusal has ended are noted as deferred."""
         now_s, deferred = self._now_s, self._deferred
-        refusing = set()
+        refusing: set[Client] = set()
+        refused, covers = EMPTY, not free  # looked at last: mostly, many refuse the same
         for client, refusal in refusals.items():
             if not client.is_served:
                 continue
             if refusal.older is None:
-                # By far the most frequent: one refusal, of exactly what is free.
-                if refusal.resources is free or refusal.resources.contains(free):
+                if refusal.resources is not refused:
+                    refused = refusal.resources
+                    covers = refused is free or refused.contains(free)
+                if covers:
                     if refusal.until_s > now_s:
                         refusing.add(client)
                     elif refusal.turn_s is not None:
