@@ -736,7 +736,20 @@ def test_what_quotas_keep_back_is_offered_once_they_leave_room(seed):
     machine = populated(AllocatorMachine(), roles, "cpus:2;mem:64", TRAITS[0])
     for role in ROLES:
         machine.set_quota(role, rng.choice(QUOTAS))
+    live_with_quotas(machine, rng)
 
+
+@pytest.mark.parametrize("seed", range(24))
+def test_what_is_kept_for_one_is_given_to_another_that_is_promised_it_again(seed):
+    """The surplus stays what it is: what grows is what the role may claim."""
+    rng = random.Random(seed)
+    machine = populated(AllocatorMachine(), ["a"], "cpus:2;mem:64", TRAITS[0])
+    machine.set_quota("a", Quota({"cpus": 2000}))
+    machine.set_quota("b", Quota({"cpus": 4000}))
+    live_with_quotas(machine, rng, changes=0)
+
+
+def live_with_quotas(machine: AllocatorMachine, rng: random.Random, changes: int = 2) -> None:
     def return_something():
         if machine.held:
             machine.give_back(rng.randrange(1000), None, keeps=False)
@@ -744,7 +757,7 @@ def test_what_quotas_keep_back_is_offered_once_they_leave_room(seed):
     acts = {
         return_something: 40,
         lambda: machine.switch_agent(rng.choice(AGENTS), is_active=rng.random() < 0.5): 30,
-        lambda: machine.set_quota(rng.choice(ROLES), rng.choice(QUOTAS)): 2,
+        lambda: machine.set_quota(rng.choice(ROLES), rng.choice(QUOTAS)): changes,
         machine.run: 8,
         lambda: machine.tick(1.0): 20,
     }
