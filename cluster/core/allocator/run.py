@@ -213,23 +213,23 @@ class Run:
                 return
 
     def _refusing(self, free: Resources, refusals: Refusals) -> set[Client]:
-        """Who wants offers, but none that lies within all that is free."""
+        """Who wants offers, but none that lies within all that is free.
+
+        Mostly many refused the same bundle, which is one object then: it is compared once.
+        """
         now_s = self._now_s
-        refusing: set[Client] = set()
-        refused, covers = EMPTY, not free  # looked at last: mostly many refuse the same
-        for client, newest in refusals.items():
-            refusal: Refusal | None = newest
-            while refusal is not None:
-                if refusal.until_s > now_s:
-                    if refusal.resources is not refused:
-                        refused = refusal.resources
-                        covers = refused is free or refused.contains(free)
-                    if covers:
-                        if client.is_served:
-                            refusing.add(client)
-                        break
-                refusal = refusal.older
-        return refusing
+        covering = next(iter(refusals.values())).resources
+        if not covering.contains(free):
+            covering = free
+        return {
+            client
+            for client, refusal in refusals.items()
+            if client.is_served
+            and (
+                (refusal.resources is covering and refusal.until_s > now_s)
+                or refusal.forbids(free, now_s)
+            )
+        }
 
     def _ask_for_reserved(
         self,
